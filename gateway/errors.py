@@ -1,0 +1,68 @@
+"""The exception tree: everything that this package raises on purpose.
+
+GatewayError
+├── ConfigError        a configuration file, key or value that cannot be used
+│   └── ContractError  a contract that cannot be loaded or compiled
+├── LedgerError        the ledger cannot be opened, or a row is not in the state that was asked for
+├── AlreadyServing     another gateway holds the data directory
+├── UploadRefused      an SFTP request that the gateway turns away, told to the client in words
+├── DropRefused        a whole drop turned away: the partner's report says why
+└── WorkerDied         a worker process ended in the middle of a job
+"""
+
+from __future__ import annotations
+
+
+class GatewayError(Exception):
+    """Base of all errors of this package. The message is a sentence for the person who reads it."""
+
+
+class ConfigError(GatewayError):
+    """Configuration that cannot be used; the message names file, key, value and the likely intention."""
+
+
+class ContractError(ConfigError):
+    """A contract that cannot be loaded or compiled; the message names file and key."""
+
+
+class LedgerError(GatewayError):
+    """The ledger cannot be opened, or a row is not in the state that the caller asked for."""
+
+
+class AlreadyServing(GatewayError):
+    """Another gateway process holds the lock of this data directory."""
+
+
+class UploadRefused(GatewayError):
+    """An SFTP request that is turned away; the message is what the client shows."""
+
+
+class DropRefused(GatewayError):
+    """A whole drop turned away.
+
+    `code` is a stable problem code, `message` says what is wrong and where, `hint` what to do.
+    `line` is the physical line (1-based, header included) where the file broke, when there is one;
+    `column` the column that it is about.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        hint: str = "",
+        line: int | None = None,
+        column: str | None = None,
+        value: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.hint = hint
+        self.line = line
+        self.column = column
+        self.value = value
+
+
+class WorkerDied(GatewayError):
+    """A worker process ended in the middle of a job; the job was not finished by it."""

@@ -1,0 +1,93 @@
+"""The ledger's one writing connection of a process: opening, migrating, transactions."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlite_utils
+import uuid_utils
+
+from gateway import clock
+from gateway.errors import LedgerError
+from gateway.ledger.migrations import ledger_migrations
+
+BUSY_SECONDS = 30.0
+
+
+def new_id() -> str:
+    """A UUIDv7: its text order is the order of creation."""
+    return str(uuid_utils.uuid7())
+
+
+class Ledger:
+    """The ledger of one data directory. Safe to use from any thread; one connection, one lock.
+
+    `db` is the sqlite-utils database of that connection. Writes happen inside `transaction()` only.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.RLock()
+        try:
+            self._connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+            self._connection.row_factory = sqlite3.Row
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            # NORMAL could lose a commit that was acknowledged to a client when power fails.
+            self._connection.execute("PRAGMA synchronous = FULL")
+            self._connection.execute("PRAGMA foreign_keys = ON")
+            self.db = sqlite_utils.Database(self._connection)
+            # Two processes that start together must not both apply a migration: ours is IMMEDIATE,
+            # and sqlite-utils' own transactions nest inside it as savepoints.
+            with self.transaction():
+                ledger_migrations.apply(self.db)
+        except sqlite3.Error as error:
+            raise LedgerError(f"{path}: the ledger cannot be opened: {error}") from error
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """One BEGIN IMMEDIATE … COMMIT; rolled back when the block raises. Nested use joins the outer one."""
+        with self._lock:
+            if self._connection.in_transaction:
+                yield self._connection
+                return
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
+            self._connection.execute("COMMIT")
+
+    def rows(self, sql: str, parameters: Any = ()) -> list[sqlite3.Row]:
+        """The rows of a query."""
+        with self._lock:
+            return self._connection.execute(sql, parameters).fetchall()
+
+    def row(self, sql: str, parameters: Any = ()) -> sqlite3.Row | None:
+        """The first row of a query, or None."""
+        with self._lock:
+            found: sqlite3.Row | None = self._connection.execute(sql, parameters).fetchone()
+            return found
+
+    def note_transition(self, kind: str, subject: str, old: str | None, new: str, reason: str | None = None) -> None:
+        """Append one transition of an upload, a drop or a job. Belongs into the transaction that makes it."""
+        with self.transaction() as connection:
+            connection.execute(
+                "INSERT INTO transitions (at, kind, subject, old, new, reason) VALUES (?, ?, ?, ?, ?, ?)",
+                (clock.text(clock.now()), kind, subject, old, new, reason),
+            )
+
+    def data_version(self) -> int:
+        """A number that changes whenever another connection has committed."""
+        with self._lock:
+            version: int = self._connection.execute("PRAGMA data_version").fetchone()[0]
+            return version
+
+    def close(self) -> None:
+        with self._lock:
+            self._connection.close()

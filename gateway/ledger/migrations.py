@@ -1,0 +1,173 @@
+"""The ledger's tables and views, as migrations."""
+
+from __future__ import annotations
+
+import sqlite3
+
+import sqlite_utils
+from sqlite_utils.migrations import Migrations
+
+ledger_migrations = Migrations("gateway")
+
+TIME = "CHECK ({0} IS NULL OR {0} GLOB '????-??-??T??:??:??.??????Z')"
+
+UPLOAD_STATES = ("open", "closed", "incomplete", "aborted", "expired")
+DROP_STATES = (
+    "landed",
+    "queued",
+    "claimed",
+    "done",
+    "superseded",
+    "withdrawn",
+    "vanished",
+)
+JOB_STATUSES = ("queued", "validating", "processing", "pending_refresh", "completed", "failed")
+
+
+def one_of(column: str, values: tuple[str, ...]) -> str:
+    return f"CHECK ({column} IN ({', '.join(repr(value) for value in values)}))"
+
+
+@ledger_migrations()
+def m001_uploads_drops_jobs(db: sqlite_utils.Database) -> None:
+    statements = f"""
+    CREATE TABLE uploads (
+        id TEXT PRIMARY KEY,                 -- UUIDv7; also the name of the file in the spool
+        tenant TEXT NOT NULL,
+        username TEXT NOT NULL,
+        feed TEXT NOT NULL,
+        path TEXT NOT NULL,                  -- below inbox/<feed>/, with '/' between folders
+        state TEXT NOT NULL {one_of("state", UPLOAD_STATES)},
+        opened_at TEXT NOT NULL {TIME.format("opened_at")},
+        ended_at TEXT {TIME.format("ended_at")},
+        bytes INTEGER NOT NULL DEFAULT 0,
+        address TEXT,
+        client TEXT,                         -- the client's SSH version string
+        reason TEXT                          -- why it ended in a state other than closed
+    ) STRICT;
+    CREATE INDEX uploads_open ON uploads (tenant, feed, path) WHERE state IN ('open', 'incomplete');
+    CREATE TABLE drops (
+        id TEXT PRIMARY KEY,                 -- UUIDv7
+        tenant TEXT NOT NULL,
+        feed TEXT NOT NULL,
+        path TEXT NOT NULL,                  -- below inbox/<feed>/, with '/' between folders
+        generation INTEGER NOT NULL CHECK (generation >= 1),
+        state TEXT NOT NULL {one_of("state", DROP_STATES)},
+        landed_at TEXT NOT NULL {TIME.format("landed_at")},   -- the rules' `as_of`
+        settles_at TEXT NOT NULL {TIME.format("settles_at")}, -- picked up when nothing touched it until then
+        claimed_at TEXT {TIME.format("claimed_at")},
+        bytes INTEGER NOT NULL,
+        inode INTEGER NOT NULL,
+        sha256 TEXT,                         -- known from the claim on
+        upload_id TEXT REFERENCES uploads (id),               -- NULL: put there by a local program
+        username TEXT,                       -- who uploaded; NULL for a local program
+        client_mtime TEXT {TIME.format("client_mtime")},      -- the file time that the client set
+        renamed_to TEXT,                     -- the name that the client gave it after the claim
+        hidden INTEGER NOT NULL DEFAULT 0 CHECK (hidden IN (0, 1)), -- the client removed it after the claim
+        UNIQUE (tenant, feed, path, generation)
+    ) STRICT;
+    CREATE INDEX drops_waiting ON drops (settles_at) WHERE state IN ('landed', 'queued');
+    CREATE INDEX drops_same_bytes ON drops (tenant, feed, sha256) WHERE sha256 IS NOT NULL;
+    CREATE INDEX drops_graced ON drops (tenant, feed, claimed_at) WHERE state IN ('claimed', 'done');
+    CREATE TABLE jobs (
+        id TEXT PRIMARY KEY,                 -- UUIDv7
+        drop_id TEXT NOT NULL UNIQUE REFERENCES drops (id),
+        tenant TEXT NOT NULL,
+        feed TEXT NOT NULL,
+        name TEXT NOT NULL,                  -- import name, default the file name
+        filename TEXT NOT NULL,              -- path below inbox/<feed>/
+        status TEXT NOT NULL {one_of("status", JOB_STATUSES)},
+        status_since TEXT NOT NULL {TIME.format("status_since")},
+        tries INTEGER NOT NULL DEFAULT 0,    -- how often a worker began it
+        uploaded_on TEXT NOT NULL {TIME.format("uploaded_on")},
+        uploaded_by TEXT,                    -- the user's email
+        start_time TEXT {TIME.format("start_time")},
+        end_time TEXT {TIME.format("end_time")},
+        elapsed_time REAL,                   -- seconds
+        file_size INTEGER NOT NULL,          -- bytes
+        contract TEXT,
+        contract_sha256 TEXT,
+        total_rows INTEGER NOT NULL DEFAULT 0,
+        accepted_rows INTEGER NOT NULL DEFAULT 0,
+        merged_rows INTEGER NOT NULL DEFAULT 0,
+        duplicate_rows INTEGER NOT NULL DEFAULT 0,
+        rejected_rows INTEGER NOT NULL DEFAULT 0,
+        withheld_rows INTEGER NOT NULL DEFAULT 0,
+        blank_rows INTEGER NOT NULL DEFAULT 0,
+        problems_by_code TEXT NOT NULL DEFAULT '{{}}' CHECK (json_valid(problems_by_code)),
+        reason_for_failure TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(reason_for_failure)),
+        duplicate_of TEXT,                   -- the job that already had these bytes
+        repairs TEXT,                        -- the job whose rejected rows came back in this drop
+        outcome TEXT CHECK (outcome IS NULL OR json_valid(outcome)), -- what is staged, while pending_refresh
+        CHECK (status NOT IN ('completed', 'failed') OR end_time IS NOT NULL),
+        CHECK (status <> 'failed' OR accepted_rows = 0),
+        CHECK (status <> 'completed'
+               OR total_rows = accepted_rows + merged_rows + duplicate_rows + rejected_rows + withheld_rows)
+    ) STRICT;
+    CREATE INDEX jobs_by_status ON jobs (status, id);
+    CREATE INDEX jobs_by_tenant ON jobs (tenant, id);
+    CREATE TABLE transitions (
+        id INTEGER PRIMARY KEY,
+        at TEXT NOT NULL {TIME.format("at")},
+        kind TEXT NOT NULL CHECK (kind IN ('upload', 'drop', 'job')),
+        subject TEXT NOT NULL,               -- id of the upload, drop or job
+        old TEXT,                            -- NULL: it was created
+        new TEXT NOT NULL,
+        reason TEXT
+    ) STRICT;
+    CREATE INDEX transitions_of ON transitions (subject, id);
+    CREATE TRIGGER transitions_are_never_changed BEFORE UPDATE ON transitions
+        BEGIN SELECT RAISE (ABORT, 'transitions are append-only'); END;
+    CREATE TRIGGER transitions_are_never_deleted BEFORE DELETE ON transitions
+        BEGIN SELECT RAISE (ABORT, 'transitions are append-only'); END;
+    """
+    for statement in split(statements):
+        db.execute(statement)
+
+
+@ledger_migrations()
+def m002_views_for_ops(db: sqlite_utils.Database) -> None:
+    statements = """
+    CREATE VIEW jobs_today AS
+        SELECT substr(status_since, 12, 8) AS since_utc, tenant, feed, filename AS file, status,
+               total_rows AS "rows", accepted_rows AS accepted, rejected_rows AS errors,
+               merged_rows + duplicate_rows AS merged_or_duplicate,
+               round(elapsed_time, 2) AS seconds, uploaded_by,
+               coalesce((SELECT group_concat(value, '; ') FROM json_each(reason_for_failure)), '') AS reason,
+               id AS job
+        FROM jobs
+        WHERE uploaded_on >= strftime('%Y-%m-%dT00:00:00.000000Z', 'now')
+        ORDER BY id DESC;
+    CREATE VIEW stuck_jobs AS
+        SELECT tenant, feed, filename AS file, status, status_since AS since,
+               CAST((julianday('now') - julianday(status_since)) * 86400 AS INTEGER) AS seconds, tries, id AS job
+        FROM jobs
+        WHERE status IN ('queued', 'validating', 'processing', 'pending_refresh')
+          AND status_since < strftime('%Y-%m-%dT%H:%M:%f000Z', 'now', '-15 minutes')
+        ORDER BY status_since;
+    CREATE VIEW feed_health AS
+        SELECT tenant, feed, max(uploaded_on) AS last_drop, count(*) AS jobs,
+               sum(status = 'completed') AS completed, sum(status = 'failed') AS failed,
+               sum(status NOT IN ('completed', 'failed')) AS in_progress, sum(total_rows) AS "rows",
+               sum(rejected_rows) AS errors,
+               round(100.0 * sum(rejected_rows) / nullif(sum(total_rows), 0), 2) AS error_percent,
+               round(avg(elapsed_time), 3) AS average_seconds
+        FROM jobs
+        WHERE uploaded_on >= strftime('%Y-%m-%dT%H:%M:%f000Z', 'now', '-7 days')
+        GROUP BY tenant, feed
+        ORDER BY tenant, feed;
+    """
+    for statement in split(statements):
+        db.execute(statement)
+
+
+def split(script: str) -> list[str]:
+    """The statements of a script. `executescript` would commit the migration's own transaction."""
+    statements: list[str] = []
+    pending = ""
+    for line in script.splitlines():
+        pending += line + "\n"
+        if sqlite3.complete_statement(pending):
+            statements.append(pending)
+            pending = ""
+    return statements

@@ -1,0 +1,114 @@
+"""What goes into the pipeline and what comes out: a drop, and the outcome of its job."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from gateway import clock
+from gateway.config import FeedSettings
+from gateway.contracts import Contract
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """One complete file and all that its job must know; nothing else decides what the job does.
+
+    `path` is where the bytes are; `name` is the path below `inbox/<feed>/`, with `/` between folders.
+    `as_of` is when the drop landed, and every rule's "now".
+    """
+
+    job_id: str
+    tenant: str
+    feed: str
+    name: str
+    generation: int
+    path: Path
+    sha256: str
+    as_of: datetime
+    uploaded_by: str | None
+    contract: Contract
+    policy: FeedSettings
+    timezone: str = "UTC"
+    retention_days: int = 3650
+    duplicate_of: str | None = None
+    repairs: str | None = None
+    client_mtime: datetime | None = None
+    completion_proof: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class StagedFile:
+    """A file that is written, fsynced and waits in the staging folder.
+
+    `name` is its path below `outbox/<feed>/`; `staged` its name in the staging folder.
+    """
+
+    name: str
+    staged: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Rows. Read = accepted + merged + duplicate + rejected + withheld; blank lines are apart."""
+
+    total: int = 0
+    accepted: int = 0
+    merged: int = 0
+    duplicate: int = 0
+    rejected: int = 0
+    withheld: int = 0
+    blank: int = 0
+
+    @property
+    def add_up(self) -> bool:
+        return self.total == self.accepted + self.merged + self.duplicate + self.rejected + self.withheld
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a pipeline run returns. `files` are in the order of their publication: the report is last."""
+
+    job_id: str
+    status: Literal["completed", "failed"]
+    start_time: datetime
+    end_time: datetime
+    counts: Counts
+    files: tuple[StagedFile, ...]
+    contract: str
+    contract_sha256: str
+    problems_by_code: Mapping[str, int] = field(default_factory=dict)
+    reason_for_failure: tuple[str, ...] = ()
+    duplicate_of: str | None = None
+    repairs: str | None = None
+
+    @property
+    def elapsed_time(self) -> float:
+        """Seconds."""
+        return (self.end_time - self.start_time).total_seconds()
+
+    def to_json(self) -> str:
+        """The outcome as the ledger keeps it while it waits to be published."""
+        plain = asdict(self) | {"start_time": clock.text(self.start_time), "end_time": clock.text(self.end_time)}
+        return json.dumps(plain)
+
+    @staticmethod
+    def from_json(text: str) -> Outcome:
+        """The inverse of `to_json`."""
+        plain = json.loads(text)
+        return Outcome(
+            **plain
+            | {
+                "start_time": clock.moment(plain["start_time"]),
+                "end_time": clock.moment(plain["end_time"]),
+                "counts": Counts(**plain["counts"]),
+                "files": tuple(StagedFile(**file) for file in plain["files"]),
+                "reason_for_failure": tuple(plain["reason_for_failure"]),
+            }
+        )
