@@ -1,0 +1,85 @@
+"""The command `gateway`: which commands there are, and what the exit code says.
+
+A command's module is imported when the command is used, so that `gateway --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any, Final
+
+import click
+
+from gateway import __version__
+from gateway.errors import GatewayError
+
+FAILED: Final = 3
+WRONG_USAGE: Final = 64
+INTERRUPTED: Final = 130
+
+# name: (where the command is, what it does)
+COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
+    "init": ("gateway.cli.init:init", "Make a working directory: gateway.toml, tenants/, data/, a host key."),
+    "tenant": ("gateway.cli.tenant:tenant", "Add and list tenants."),
+    "user": ("gateway.cli.user:user", "Add users, the logins of a tenant."),
+    "feed": ("gateway.cli.feed:feed", "Add and list feeds, the drop folders of a tenant."),
+    "serve": ("gateway.cli.serve:serve", "Serve SFTP and process what is dropped."),
+    "jobs": ("gateway.cli.jobs:jobs", "List jobs."),
+    "job": ("gateway.cli.jobs:job", "Show one job and all that happened to it."),
+    "requeue": ("gateway.cli.jobs:requeue", "Run a job again."),
+    "check": ("gateway.cli.check:check", "Check a local file against a contract; no server needed."),
+    "drop": ("gateway.cli.drop:drop", "Drop files into a gateway over SFTP, as a partner does."),
+}
+
+
+class Commands(click.Group):
+    """The root group. Its commands are imported when they run; their help lines stand in `COMMANDS`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(import_module(module), attribute)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            raise click.exceptions.NoSuchCommand(args[0], possibilities=COMMANDS, ctx=ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, says) for name, (_, says) in COMMANDS.items()])
+
+    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        """As click's, with our exit codes: 64 for wrong usage, 3 when the gateway cannot do what was asked."""
+        if not standalone_mode:
+            return super().main(*args, standalone_mode=False, **extra)
+        try:
+            code = super().main(*args, standalone_mode=False, **extra)
+        except click.UsageError as error:
+            error.show()
+            code = WRONG_USAGE
+        except click.ClickException as error:
+            error.show()
+            code = FAILED
+        except GatewayError as error:
+            click.echo(f"Error: {error}", err=True)
+            code = FAILED
+        except click.Abort:
+            click.echo("Interrupted.", err=True)
+            code = INTERRUPTED
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="gateway")
+def gateway() -> None:
+    """An SFTP drop-folder ingestion gateway: drop a file, get back a report and the clean result."""
