@@ -1,0 +1,56 @@
+"""Claiming: a settled drop's file leaves the inbox for its job's own work folder, by link and unlink.
+
+Not by rename: a rename out of a watched folder holds watchdog's next event for half a second.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from gateway.config import Settings
+from gateway.ledger.drops import DropRow
+from gateway.pickup.folder import inbox, parent_of
+
+
+def work_dir(settings: Settings, job_id: str) -> Path:
+    """A job's own folder in the spool."""
+    return settings.spool_dir / "work" / job_id
+
+
+def original_path(settings: Settings, job_id: str) -> Path:
+    """The bytes of a claimed drop."""
+    return work_dir(settings, job_id) / "original"
+
+
+def take_file(settings: Settings, drop: DropRow) -> bool:
+    """Move a claimed drop's file into its work folder; True when the bytes are there.
+
+    Can be repeated after a kill at any point. The caller holds the drop's name.
+    """
+    original = original_path(settings, str(drop.job_id))
+    original.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with parent_of(inbox(settings, drop.tenant, drop.feed), drop.path) as (folder, name):
+            link_and_unlink(folder, name, drop.inode, original)
+    except (FileNotFoundError, NotADirectoryError):
+        # Taken already, or removed by a local program: whether the bytes are here decides.
+        pass
+    return is_same_file(original, drop)
+
+
+def link_and_unlink(folder: int, name: str, inode: int, original: Path) -> None:
+    if os.stat(name, dir_fd=folder, follow_symlinks=False).st_ino != inode:
+        return  # Another file has the name by now; this one was taken before.
+    if not original.exists():
+        os.link(name, original, src_dir_fd=folder, follow_symlinks=False)
+    os.unlink(name, dir_fd=folder)
+
+
+def is_same_file(original: Path, drop: DropRow) -> bool:
+    """Whether the claimed file is the one that landed, by inode and size."""
+    try:
+        found = original.lstat()
+    except FileNotFoundError:
+        return False
+    return (found.st_ino, found.st_size) == (drop.inode, drop.bytes)

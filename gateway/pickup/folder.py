@@ -1,0 +1,54 @@
+"""Folders below an inbox, walked component by component, never through a link."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from gateway.config import Settings
+
+FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def inbox(settings: Settings, tenant: str, feed: str) -> Path:
+    """Where a feed's drops land."""
+    return settings.tenant_dir(tenant) / "inbox" / feed
+
+
+@contextmanager
+def parent_of(root: Path, path: str, *, make: bool = False) -> Iterator[tuple[int, str]]:
+    """The open folder that holds `path` (relative to `root`), and the last component of it.
+
+    With `make`, missing folders are made and are durable. Raises OSError; ELOOP or ENOTDIR for a link.
+    """
+    *folders, name = path.split("/")
+    descriptor = os.open(root, FOLDER)
+    try:
+        for folder in folders:
+            if make:
+                make_folder(descriptor, folder)
+            inner = os.open(folder, FOLDER, dir_fd=descriptor)
+            os.close(descriptor)
+            descriptor = inner
+        yield descriptor, name
+    finally:
+        os.close(descriptor)
+
+
+def make_folder(parent: int, name: str) -> None:
+    try:
+        os.mkdir(name, 0o750, dir_fd=parent)
+    except FileExistsError:
+        return
+    os.fsync(parent)
+
+
+def sync(path: Path) -> None:
+    """Make the bytes of a file, or the names in a folder, durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

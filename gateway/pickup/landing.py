@@ -1,0 +1,116 @@
+"""Landing: a whole upload becomes a drop in its inbox, durably, and a landing that was cut short is finished.
+
+The order is: bytes fsynced, one ledger transaction (upload closed, drop landed), rename, folders fsynced. After
+a kill at any point the ledger says what is still to be done (DESIGN.md, invariants 1, 3 and 7).
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from gateway import clock
+from gateway.config import Settings
+from gateway.errors import UploadRefused
+from gateway.ledger import Ledger, drops, uploads
+from gateway.ledger.drops import DropRow, Landing
+from gateway.pickup.claim import take_file
+from gateway.pickup.folder import inbox, parent_of, sync
+from gateway.pickup.holding import holding
+
+
+def land(
+    settings: Settings,
+    ledger: Ledger,
+    *,
+    upload_id: str,
+    tenant: str,
+    feed: str,
+    path: str,
+    username: str,
+    client_mtime: datetime | None = None,
+) -> str:
+    """The id of the drop that the upload has become; when this returns, it survives a power cut.
+
+    Blocks on fsync: call it from a worker thread. Raises UploadRefused or OSError, and then nothing has landed.
+    """
+    spooled = spool_path(settings, upload_id)
+    sync(spooled)
+    found = spooled.stat()
+    now = clock.now()
+    landing = Landing(
+        tenant=tenant,
+        feed=feed,
+        path=path,
+        bytes=found.st_size,
+        inode=found.st_ino,
+        landed_at=now,
+        settles_at=now + timedelta(seconds=settings.gateway.pickup.settle_seconds),
+        upload_id=upload_id,
+        username=username,
+        client_mtime=client_mtime,
+    )
+    with holding((tenant, feed, path)):
+        refuse_folder(settings, landing)
+        clear_the_name(settings, ledger, landing)
+        with ledger.transaction():
+            uploads.close_upload(ledger, upload_id, found.st_size)
+            drop = drops.record_landing(ledger, landing)
+        try:
+            move_into_inbox(settings, drop)
+        except OSError as error:
+            drops.withdraw(ledger, drop.id, f"could not be moved into the inbox: {error.strerror}")
+            raise
+    return drop.id
+
+
+def refuse_folder(settings: Settings, landing: Landing) -> None:
+    """A rename cannot replace a folder; said before anything is committed."""
+    root = inbox(settings, landing.tenant, landing.feed)
+    with parent_of(root, landing.path, make=True) as (folder, name):
+        try:
+            found = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        except FileNotFoundError:
+            return
+    if stat.S_ISDIR(found.st_mode):
+        raise UploadRefused(f"{landing.path}: a folder of that name is in the inbox; use another name")
+
+
+def clear_the_name(settings: Settings, ledger: Ledger, landing: Landing) -> None:
+    """A drop of that name that has settled keeps its bytes: they leave the inbox before the new ones come."""
+    before = drops.newest(ledger, landing.tenant, landing.feed, landing.path)
+    if before is None:
+        return
+    if before.state == "queued":
+        drops.claim(ledger, before.id, clock.now())
+    if before.state in ("queued", "claimed"):
+        take_file(settings, before)
+
+
+def finish_landing(settings: Settings, drop: DropRow) -> bool:
+    """Do what is left of a landing whose drop is committed; True when there was something left."""
+    if drop.upload_id is None or not spool_path(settings, drop.upload_id).exists():
+        return False
+    with holding(drop.name):
+        move_into_inbox(settings, drop)
+    return True
+
+
+def finish_landings(settings: Settings, ledger: Ledger) -> int:
+    """At start: finish every landing that a kill cut short. How many there were."""
+    return sum(finish_landing(settings, drop) for drop in drops.landed_by_upload(ledger))
+
+
+def move_into_inbox(settings: Settings, drop: DropRow) -> None:
+    spooled = spool_path(settings, str(drop.upload_id))
+    with parent_of(inbox(settings, drop.tenant, drop.feed), drop.path, make=True) as (folder, name):
+        os.rename(spooled, name, dst_dir_fd=folder)
+        os.fsync(folder)
+    sync(spooled.parent)
+
+
+def spool_path(settings: Settings, upload_id: str) -> Path:
+    """Where the bytes of an upload are until it lands."""
+    return settings.spool_dir / "uploads" / upload_id

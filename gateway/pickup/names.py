@@ -1,0 +1,23 @@
+"""File names that clients use while a file is not finished: never picked up (DESIGN.md, invariant 4)."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+
+from gateway.config import FeedSettings
+
+TEMPORARY_NAMES = ("*.filepart", "*.partial", "*.part", "*.tmp", ".in.*", ".*")
+
+
+def is_temporary(name: str, feed: FeedSettings | None = None) -> bool:
+    """Whether a path below `inbox/<feed>/` has a temporary name, in its last component or in a folder of it.
+
+    `feed.temporary_names` are patterns as the shell has them (`*.uploading`); a plain `.suffix` means `*.suffix`.
+    """
+    patterns = (*TEMPORARY_NAMES, *map(as_pattern, feed.temporary_names if feed else ()))
+    return any(fnmatchcase(part.lower(), pattern) for part in name.split("/") for pattern in patterns)
+
+
+def as_pattern(name: str) -> str:
+    lower = name.lower()
+    return f"*{lower}" if lower.startswith(".") and not set(lower) & set("*?[") else lower
