@@ -1,0 +1,184 @@
+"""Uploads in the ledger: what a client is writing or has written, from its open to its close.
+
+open -> closed       the client closed it and every byte is there
+open -> incomplete   it broke off; what arrived from the start of the file on waits to be resumed
+open -> aborted      it broke off and nothing of it is worth keeping, or a newer upload took its place
+incomplete -> open   the client resumes it
+closed -> open       it was stored under a temporary name and is now being renamed to its final one
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+from datetime import datetime
+
+from gateway import clock
+from gateway.errors import LedgerError
+from gateway.ledger.connection import Ledger, new_id
+
+
+@dataclass(frozen=True, slots=True)
+class UploadRow:
+    """One row of `uploads`. `id` is also the name of the file in the spool while it is not closed."""
+
+    id: str
+    tenant: str
+    username: str
+    feed: str
+    path: str
+    state: str
+    opened_at: datetime
+    ended_at: datetime | None
+    bytes: int
+    address: str | None
+    client: str | None
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class UnfinishedLanding:
+    """A drop whose row is committed; whether its file is in the inbox yet only the spool can tell."""
+
+    drop_id: str
+    upload_id: str
+    tenant: str
+    feed: str
+    path: str
+
+
+def open_upload(
+    ledger: Ledger, *, tenant: str, username: str, feed: str, path: str, address: str | None, client: str | None
+) -> tuple[UploadRow, list[str]]:
+    """A new upload, and the ids of the user's incomplete ones of that name, which it replaces."""
+    upload_id = new_id()
+    with ledger.transaction() as connection:
+        older = connection.execute(
+            "SELECT id FROM uploads WHERE tenant=? AND feed=? AND path=? AND username=? AND state='incomplete'",
+            (tenant, feed, path, username),
+        ).fetchall()
+        for row in older:
+            abort(ledger, row["id"], "a newer upload took its place")
+        connection.execute(
+            "INSERT INTO uploads (id, tenant, username, feed, path, state, opened_at, address, client) "
+            "VALUES (?, ?, ?, ?, ?, 'open', ?, ?, ?)",
+            (upload_id, tenant, username, feed, path, clock.text(clock.now()), address, client),
+        )
+        ledger.note_transition("upload", upload_id, None, "open")
+        return get(ledger, upload_id), [row["id"] for row in older]
+
+
+def resume(ledger: Ledger, upload_id: str) -> UploadRow:
+    """An incomplete upload that its user goes on with."""
+    with ledger.transaction():
+        _move(ledger, upload_id, ("incomplete",), "open", None, "resumed")
+        return get(ledger, upload_id)
+
+
+def close(ledger: Ledger, upload_id: str, size: int) -> None:
+    """The client closed it and all of its `size` bytes are on disk. Part of the transaction that lands it."""
+    _move(ledger, upload_id, ("open",), "closed", size, None)
+
+
+def interrupt(ledger: Ledger, upload_id: str, size: int, reason: str) -> str:
+    """It broke off with `size` bytes that can be resumed. Returns its new state: incomplete or aborted."""
+    with ledger.transaction() as connection:
+        newer = connection.execute(
+            "SELECT 1 FROM uploads AS newer JOIN uploads AS this USING (tenant, feed, path, username) "
+            "WHERE this.id = ? AND newer.id > this.id",
+            (upload_id,),
+        ).fetchone()
+        state = "aborted" if newer or size == 0 else "incomplete"
+        if newer:
+            reason = f"{reason}; a newer upload took its place"
+        _move(ledger, upload_id, ("open",), state, size, reason)
+        return state
+
+
+def abort(ledger: Ledger, upload_id: str, reason: str) -> None:
+    """Nothing of it is kept."""
+    _move(ledger, upload_id, ("open", "incomplete"), "aborted", None, reason)
+
+
+def begin_rename(ledger: Ledger, upload_id: str) -> UploadRow:
+    """An upload that is stored under a temporary name is about to land under its final one."""
+    with ledger.transaction():
+        _move(ledger, upload_id, ("closed",), "open", None, "renamed from a temporary name")
+        return get(ledger, upload_id)
+
+
+def set_place(ledger: Ledger, upload_id: str, feed: str, path: str) -> UploadRow:
+    """The upload is now for another name."""
+    with ledger.transaction() as connection:
+        connection.execute("UPDATE uploads SET feed=?, path=? WHERE id=?", (feed, path, upload_id))
+        return get(ledger, upload_id)
+
+
+def get(ledger: Ledger, upload_id: str) -> UploadRow:
+    """The upload of an id, or LedgerError."""
+    found = ledger.row("SELECT * FROM uploads WHERE id=?", (upload_id,))
+    if found is None:
+        raise LedgerError(f"upload {upload_id}: there is no such upload")
+    return _upload(found)
+
+
+def partial(ledger: Ledger, tenant: str, username: str, feed: str, path: str) -> UploadRow | None:
+    """The user's newest upload of that name, when it is still open or incomplete."""
+    found = ledger.row(
+        "SELECT * FROM uploads WHERE tenant=? AND feed=? AND path=? AND username=? ORDER BY id DESC LIMIT 1",
+        (tenant, feed, path, username),
+    )
+    return _upload(found) if found is not None and found["state"] in ("open", "incomplete") else None
+
+
+def partials(ledger: Ledger, tenant: str, username: str, feed: str) -> list[UploadRow]:
+    """The user's uploads of a feed that are still open or incomplete, the newest of each name."""
+    rows = ledger.rows(
+        "SELECT * FROM uploads AS this WHERE tenant=? AND feed=? AND username=? AND state IN ('open', 'incomplete') "
+        "AND NOT EXISTS (SELECT 1 FROM uploads AS newer WHERE newer.tenant=this.tenant AND newer.feed=this.feed "
+        "AND newer.path=this.path AND newer.username=this.username AND newer.id > this.id) ORDER BY path",
+        (tenant, feed, username),
+    )
+    return [_upload(row) for row in rows]
+
+
+def stored(ledger: Ledger, tenant: str, feed: str, path: str) -> UploadRow | None:
+    """The newest closed upload of that name: whose bytes a file with a temporary name has."""
+    found = ledger.row(
+        "SELECT * FROM uploads WHERE tenant=? AND feed=? AND path=? AND state='closed' ORDER BY id DESC LIMIT 1",
+        (tenant, feed, path),
+    )
+    return _upload(found) if found is not None else None
+
+
+def open_uploads(ledger: Ledger) -> list[UploadRow]:
+    """Uploads that nobody has ended: at start-up, those that the last process left behind."""
+    return [_upload(row) for row in ledger.rows("SELECT * FROM uploads WHERE state='open' ORDER BY id")]
+
+
+def unfinished_landings(ledger: Ledger) -> list[UnfinishedLanding]:
+    """Drops that wait for their claim and came by upload. One whose spool file is still there is not in its inbox."""
+    rows = ledger.rows(
+        "SELECT id, upload_id, tenant, feed, path FROM drops "
+        "WHERE state IN ('landed', 'queued') AND upload_id IS NOT NULL ORDER BY id"
+    )
+    return [UnfinishedLanding(*row) for row in rows]
+
+
+def _move(ledger: Ledger, upload_id: str, old: tuple[str, ...], new: str, size: int | None, reason: str | None) -> None:
+    """One guarded transition. `size` None keeps the bytes that are recorded."""
+    with ledger.transaction() as connection:
+        found = get(ledger, upload_id).state
+        if found not in old:
+            raise LedgerError(f"upload {upload_id} is {found}, so it cannot become {new}")
+        ended_at = None if new == "open" else clock.text(clock.now())
+        connection.execute(
+            "UPDATE uploads SET state=?, ended_at=?, bytes=coalesce(?, bytes), reason=? WHERE id=? AND state=?",
+            (new, ended_at, size, reason, upload_id, found),
+        )
+        ledger.note_transition("upload", upload_id, found, new, reason)
+
+
+def _upload(row: sqlite3.Row) -> UploadRow:
+    times = {name: clock.moment(row[name]) if row[name] else None for name in ("opened_at", "ended_at")}
+    return UploadRow(**{**dict(row), **times})
