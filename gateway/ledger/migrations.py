@@ -45,7 +45,8 @@ def m001_uploads_drops_jobs(db: sqlite_utils.Database) -> None:
         client TEXT,                         -- the client's SSH version string
         reason TEXT                          -- why it ended in a state other than closed
     ) STRICT;
-    CREATE INDEX uploads_open ON uploads (tenant, feed, path) WHERE state IN ('open', 'incomplete');
+    CREATE INDEX uploads_of_name ON uploads (tenant, feed, path, id);
+    CREATE INDEX uploads_open ON uploads (tenant, feed) WHERE state IN ('open', 'incomplete');
     CREATE TABLE drops (
         id TEXT PRIMARY KEY,                 -- UUIDv7
         tenant TEXT NOT NULL,
