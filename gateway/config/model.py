@@ -1,0 +1,239 @@
+"""The settings: every section, key, default and limit. A key's docstring is its comment in gateway.toml."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+from zoneinfo import ZoneInfo, available_timezones
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from gateway.config.mistakes import did_you_mean
+
+NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+NAME_RULE: Final = "1 to 64 of a-z 0-9 . _ -, beginning with a letter or digit"
+GIB: Final = 1024**3
+ROLES_THAT_UPLOAD: Final = frozenset({"admin", "creator", "approver"})
+
+Role = Literal["admin", "creator", "approver", "viewer"]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Section(BaseModel):
+    """A table of a configuration file: frozen, and a key that it does not know is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class SftpSettings(Section):
+    """Where the SFTP server listens, and how one logs in."""
+
+    host: str = "0.0.0.0"
+    """The address to listen on. "127.0.0.1" serves this machine only."""
+    port: int = Field(default=2222, ge=0, le=65535)
+    """The port to listen on. 0 takes a free one; `gateway serve` prints it."""
+    host_keys: tuple[str, ...] = Field(default=("host_keys/ssh_host_ed25519_key",), min_length=1)
+    """The private keys by which clients recognise this server; paths are relative to this file."""
+    passwords: bool = True
+    """Whether users who have a password may log in with it. Keys always work."""
+    login_seconds_max: Seconds = 30
+    """How long a client may take to log in."""
+    keepalive_seconds: Seconds = 20
+    """How often a silent client is asked whether it is still there. 0 never asks."""
+    handles_max_per_session: int = Field(default=256, ge=1)
+    """How many files and folders a session may hold open at once."""
+
+
+class DataSettings(Section):
+    """Where the data is: what partners drop and get back, the spool and the ledger."""
+
+    dir: str = "data"
+    """A directory on a local disk, relative to this file or absolute. One gateway a data directory."""
+
+
+class PickupSettings(Section):
+    """When a file that has landed becomes a job."""
+
+    settle_seconds: Seconds = 2
+    """How long a landed file must be left alone before it is picked up. A client that was cut off closes its
+    file like one that is done, and some set times or rename after they close."""
+    scan_seconds: float = Field(default=30, gt=0, allow_inf_nan=False)
+    """How often the inboxes are looked through in any case; a landing wakes the scan at once."""
+    grace_seconds: Seconds = 300
+    """How long a file that was picked up stays visible to its sender, because clients look after they upload."""
+    tries_max: int = Field(default=3, ge=1)
+    """How often a job whose worker died is begun before it counts as failed."""
+
+
+class EngineSettings(Section):
+    """The worker processes that run jobs."""
+
+    workers: int = Field(default=2, ge=1)
+    """How many jobs run at the same time, each in a process of its own."""
+
+
+class LogSettings(Section):
+    """What the log looks like."""
+
+    format: Literal["auto", "console", "json"] = "auto"
+    """"console" for people, "json" for machines; "auto" is console on a terminal, else json."""
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least level that is written: "debug", "info", "warning" or "error"."""
+
+
+class GatewaySettings(Section):
+    """The whole of `gateway.toml`."""
+
+    sftp: SftpSettings = SftpSettings()
+    data: DataSettings = DataSettings()
+    pickup: PickupSettings = PickupSettings()
+    engine: EngineSettings = EngineSettings()
+    log: LogSettings = LogSettings()
+
+
+class UserSettings(Section):
+    """`[users.<username>]`: a login of a tenant."""
+
+    email: str = Field(pattern=r"^[^@\s]+@[^@\s]+$")
+    """Who it is; the ledger and every report say it."""
+    role: Role
+    """"admin", "creator" and "approver" may upload; "viewer" only reads outbox/ and samples/."""
+    keys: tuple[str, ...] = ()
+    """The public keys that log in, each as the line of a .pub file."""
+    password: str | None = Field(default=None, repr=False, pattern=r"^\$argon2id\$")
+    """The argon2id hash of the password; `gateway user add --password-stdin` writes it."""
+
+    @field_validator("keys")
+    @classmethod
+    def public_keys(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for key in value:
+            check_public_key(key)
+        return value
+
+    @property
+    def may_upload(self) -> bool:
+        """Admins, creators and approvers upload; a viewer only reads (C4)."""
+        return self.role in ROLES_THAT_UPLOAD
+
+
+class FeedSettings(Section):
+    """`[feeds.<feed>]`: one kind of file, and the policies for it."""
+
+    contract: str
+    """What the files must look like: a built-in contract, or contracts/<name>.toml beside gateway.toml."""
+    encoding: Literal["utf-8", "latin-1"] = "utf-8"
+    """"utf-8" (UTF-16 with a byte order mark is understood as well) or "latin-1"."""
+    strict: bool = False
+    """Reject rows where a lenient feed fills in a value and warns."""
+    on_error: Literal["reject_rows", "reject_file"] = "reject_rows"
+    """"reject_rows": good rows in, bad rows out. "reject_file": one bad row fails the whole drop."""
+    max_error_rate: float = Field(default=1.0, ge=0, le=1)
+    """The share of bad rows, 0 to 1, above which the whole drop fails."""
+    on_duplicate: Literal["skip", "process", "reject"] = "skip"
+    """What to do with the very same bytes again: "skip", "process" or "reject"."""
+    result_format: Literal["same", "csv", "ndjson", "parquet"] = "same"
+    """The format of the accepted rows: "same" as the drop, "csv", "ndjson" or "parquet"."""
+    null_marker: str | None = None
+    """A cell that holds just this blanks the stored value; an empty cell leaves it as it is."""
+    drop_bytes_max: int = Field(default=5 * GIB, ge=1)
+    """The largest file that is taken, in bytes."""
+    expanded_bytes_max: int = Field(default=20 * GIB, ge=1)
+    """The most that a compressed file may expand to, in bytes."""
+    problems_max: int = Field(default=100_000, ge=1)
+    """The most problems that errors.csv lists; all are counted."""
+    temporary_names: tuple[str, ...] = ()
+    """Name patterns (*.uploading) that are never picked up, besides .filepart .partial .part .tmp .in.* and .*"""
+
+
+class TenantSettings(Section):
+    """The whole of `tenants/<tenant>.toml`."""
+
+    environment: Literal["test", "production"] = "production"
+    """"test" or "production". Only a test tenant can be reset."""
+    timezone: str = "UTC"
+    """The zone of times that name none, as in "Europe/Dublin"."""
+    retention_days: int = Field(default=3650, ge=1)
+    """Events older than this are rejected."""
+    users: Mapping[str, UserSettings] = Field(default_factory=dict)
+    feeds: Mapping[str, FeedSettings] = Field(default_factory=dict)
+
+    @field_validator("timezone")
+    @classmethod
+    def known_timezone(cls, value: str) -> str:
+        if value not in available_timezones():
+            raise ValueError(f"no time zone named '{value}'{did_you_mean(value, available_timezones())}")
+        return value
+
+    @field_validator("users", "feeds")
+    @classmethod
+    def usable_names(cls, value: Mapping[str, Any]) -> Mapping[str, Any]:
+        for name in value:
+            check_name(name)
+        return value
+
+    @property
+    def zone(self) -> ZoneInfo:
+        return ZoneInfo(self.timezone)
+
+
+class Settings(Section):
+    """Everything that is configured in one directory."""
+
+    root: Path
+    gateway: GatewaySettings
+    tenants: Mapping[str, TenantSettings]
+
+    @property
+    def data_dir(self) -> Path:
+        return self.root / self.gateway.data.dir
+
+    @property
+    def ledger_path(self) -> Path:
+        return self.data_dir / "ledger.db"
+
+    @property
+    def spool_dir(self) -> Path:
+        """Uploads in flight and claimed work; never shown over SFTP."""
+        return self.data_dir / "spool"
+
+    @property
+    def host_key_paths(self) -> tuple[Path, ...]:
+        return tuple(self.root / key for key in self.gateway.sftp.host_keys)
+
+    def tenant_dir(self, tenant: str) -> Path:
+        """What SFTP shows to the tenant's users as `/`: inbox, outbox, samples."""
+        return self.data_dir / "tenants" / tenant
+
+    def user(self, username: str) -> tuple[str, UserSettings] | None:
+        """The tenant and the settings of a login; usernames are unique in a gateway."""
+        for name, tenant in self.tenants.items():
+            if username in tenant.users:
+                return name, tenant.users[username]
+        return None
+
+
+def check_name(name: str) -> str:
+    """The name of a tenant, user or feed, or ValueError."""
+    if not NAME.fullmatch(name):
+        raise ValueError(f"'{name}' cannot be a name: {NAME_RULE}")
+    return name
+
+
+def check_public_key(line: str) -> str:
+    """The line of a .pub file, `type base64 [comment]`, or ValueError (RFC 4253, section 6.6)."""
+    if "PRIVATE KEY" in line:
+        raise ValueError("this is a private key; a user is given the line of the .pub file beside it")
+    kind, _, rest = line.strip().partition(" ")
+    encoded = rest.strip().partition(" ")[0]
+    try:
+        blob = base64.b64decode(encoded, validate=True)
+    except binascii.Error:
+        blob = b""
+    # The blob repeats the type, behind its length in four bytes.
+    if not kind or not blob.startswith(len(kind).to_bytes(4, "big") + kind.encode()):
+        raise ValueError("this is not the line of a .pub file, as in 'ssh-ed25519 AAAA... name'")
+    return line
