@@ -4,7 +4,7 @@ open -> closed       the client closed it and every byte is there
 open -> incomplete   it broke off; what arrived from the start of the file on waits to be resumed
 open -> aborted      it broke off and nothing of it is worth keeping, or a newer upload took its place
 incomplete -> open   the client resumes it
-closed -> open       it was stored under a temporary name and is now being renamed to its final one
+closed -> open       it leaves its temporary name for its final one, or it could not be put into the inbox
 """
 
 from __future__ import annotations
@@ -36,17 +36,6 @@ class UploadRow:
     reason: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class UnfinishedLanding:
-    """A drop whose row is committed; whether its file is in the inbox yet only the spool can tell."""
-
-    drop_id: str
-    upload_id: str
-    tenant: str
-    feed: str
-    path: str
-
-
 def open_upload(
     ledger: Ledger, *, tenant: str, username: str, feed: str, path: str, address: str | None, client: str | None
 ) -> tuple[UploadRow, list[str]]:
@@ -75,7 +64,7 @@ def resume(ledger: Ledger, upload_id: str) -> UploadRow:
         return get(ledger, upload_id)
 
 
-def close(ledger: Ledger, upload_id: str, size: int) -> None:
+def close_upload(ledger: Ledger, upload_id: str, size: int) -> None:
     """The client closed it and all of its `size` bytes are on disk. Part of the transaction that lands it."""
     _move(ledger, upload_id, ("open",), "closed", size, None)
 
@@ -100,10 +89,10 @@ def abort(ledger: Ledger, upload_id: str, reason: str) -> None:
     _move(ledger, upload_id, ("open", "incomplete"), "aborted", None, reason)
 
 
-def begin_rename(ledger: Ledger, upload_id: str) -> UploadRow:
-    """An upload that is stored under a temporary name is about to land under its final one."""
+def reopen(ledger: Ledger, upload_id: str, reason: str) -> UploadRow:
+    """Its bytes are in the spool again: they are about to land under another name, or could not land."""
     with ledger.transaction():
-        _move(ledger, upload_id, ("closed",), "open", None, "renamed from a temporary name")
+        _move(ledger, upload_id, ("closed",), "open", None, reason)
         return get(ledger, upload_id)
 
 
@@ -154,15 +143,6 @@ def stored(ledger: Ledger, tenant: str, feed: str, path: str) -> UploadRow | Non
 def open_uploads(ledger: Ledger) -> list[UploadRow]:
     """Uploads that nobody has ended: at start-up, those that the last process left behind."""
     return [_upload(row) for row in ledger.rows("SELECT * FROM uploads WHERE state='open' ORDER BY id")]
-
-
-def unfinished_landings(ledger: Ledger) -> list[UnfinishedLanding]:
-    """Drops that wait for their claim and came by upload. One whose spool file is still there is not in its inbox."""
-    rows = ledger.rows(
-        "SELECT id, upload_id, tenant, feed, path FROM drops "
-        "WHERE state IN ('landed', 'queued') AND upload_id IS NOT NULL ORDER BY id"
-    )
-    return [UnfinishedLanding(*row) for row in rows]
 
 
 def _move(ledger: Ledger, upload_id: str, old: tuple[str, ...], new: str, size: int | None, reason: str | None) -> None:
