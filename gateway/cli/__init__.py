@@ -67,10 +67,10 @@ class Commands(click.Group):
         **extra: Any,
     ) -> Any:
         """As click's, with our exit codes: 64 for wrong usage, 3 when the gateway cannot do what was asked."""
+        if not standalone_mode:
+            return super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
         try:
             code = super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
-            if not standalone_mode:
-                return code
         except click.UsageError as error:
             error.show()
             code = WRONG_USAGE
