@@ -6,13 +6,16 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from gateway import clock
 from gateway.errors import LedgerError
 from gateway.ledger.connection import Ledger, new_id
 
 SELECT = "SELECT drops.*, jobs.id AS job_id FROM drops LEFT JOIN jobs ON jobs.drop_id = drops.id"
+Name = tuple[str, str, str]
+"""Tenant, feed and path below `inbox/<feed>/`: what only one file of an inbox can have."""
+
 TIMES = ("landed_at", "settles_at", "claimed_at", "client_mtime")
 
 
@@ -40,14 +43,21 @@ class DropRow:
     job_id: str | None
 
     @property
-    def name(self) -> tuple[str, str, str]:
-        """Tenant, feed and path: what only one file of an inbox can have."""
+    def name(self) -> Name:
         return self.tenant, self.feed, self.path
 
     @property
     def shown_path(self) -> str:
         """The path under which the client finds it."""
         return self.renamed_to or self.path
+
+
+class WaitingFile(NamedTuple):
+    """A drop's id, and the inode and size of its file. There may be very many."""
+
+    drop_id: str
+    inode: int
+    bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,12 +148,14 @@ def visible_in(ledger: Ledger, tenant: str, feed: str, now: datetime, grace_seco
     return [drop_row(row) for row in found]
 
 
-def waiting(ledger: Ledger, tenant: str, feed: str) -> list[DropRow]:
-    """The drops of a feed whose files stand in its inbox."""
+def waiting(ledger: Ledger, tenant: str, feed: str) -> dict[str, WaitingFile]:
+    """What must stand in a feed's inbox, by path."""
     found = ledger.rows(
-        f"{SELECT} WHERE drops.tenant = ? AND drops.feed = ? AND state IN ('landed', 'queued')", (tenant, feed)
+        "SELECT path, id, inode, bytes FROM drops INDEXED BY drops_waiting "
+        "WHERE tenant = ? AND feed = ? AND state IN ('landed', 'queued')",
+        (tenant, feed),
     )
-    return [drop_row(row) for row in found]
+    return {row["path"]: WaitingFile(row["id"], row["inode"], row["bytes"]) for row in found}
 
 
 def settled(ledger: Ledger, now: datetime, limit: int) -> list[DropRow]:
@@ -192,8 +204,13 @@ def reopen(ledger: Ledger, drop_id: str, reason: str) -> None:
 
 
 def withdraw(ledger: Ledger, drop_id: str, reason: str) -> None:
-    """The client removed it before the claim. Its job, if it waits already, fails with that reason."""
-    move(ledger, drop_id, ("landed", "queued"), "withdrawn", reason)
+    """The client removed it before it settled."""
+    move(ledger, drop_id, ("landed",), "withdrawn", reason)
+
+
+def supersede(ledger: Ledger, drop_id: str, reason: str) -> None:
+    """Another file stands under its name before it settled."""
+    move(ledger, drop_id, ("landed",), "superseded", reason)
 
 
 def vanish(ledger: Ledger, drop_id: str, reason: str) -> None:
@@ -210,7 +227,7 @@ def rename_landed(ledger: Ledger, drop_id: str, feed: str, path: str, now: datet
         drop = get(ledger, drop_id)
         target = newest(ledger, drop.tenant, feed, path)
         if target is not None and target.id != drop_id and target.state == "landed":
-            move(ledger, target.id, ("landed",), "superseded", f"replaced by a rename of {drop.path}")
+            supersede(ledger, target.id, f"replaced by a rename of {drop.path}")
         move(
             ledger,
             drop_id,

@@ -59,7 +59,7 @@ def land(
             uploads.close_upload(ledger, upload_id, found.st_size)
             drop = drops.record_landing(ledger, landing)
         try:
-            move_into_inbox(settings, drop)
+            move_into_inbox(settings, upload_id, tenant, feed, path)
         except OSError as error:
             drops.withdraw(ledger, drop.id, f"could not be moved into the inbox: {error.strerror}")
             raise
@@ -89,23 +89,23 @@ def clear_the_name(settings: Settings, ledger: Ledger, landing: Landing) -> None
         take_file(settings, before)
 
 
-def finish_landing(settings: Settings, drop: DropRow) -> bool:
-    """Do what is left of a landing whose drop is committed; True when there was something left."""
-    if drop.upload_id is None or not spool_path(settings, drop.upload_id).exists():
-        return False
-    with holding(drop.name):
-        move_into_inbox(settings, drop)
-    return True
-
-
 def finish_landings(settings: Settings, ledger: Ledger) -> int:
     """At start: finish every landing that a kill cut short. How many there were."""
     return sum(finish_landing(settings, drop) for drop in drops.landed_by_upload(ledger))
 
 
-def move_into_inbox(settings: Settings, drop: DropRow) -> None:
-    spooled = spool_path(settings, str(drop.upload_id))
-    with parent_of(inbox(settings, drop.tenant, drop.feed), drop.path, make=True) as (folder, name):
+def finish_landing(settings: Settings, drop: DropRow) -> bool:
+    """Do what is left of a landing whose drop is committed; True when there was something left."""
+    if drop.upload_id is None or not spool_path(settings, drop.upload_id).exists():
+        return False
+    with holding(drop.name):
+        move_into_inbox(settings, drop.upload_id, *drop.name)
+    return True
+
+
+def move_into_inbox(settings: Settings, upload_id: str, tenant: str, feed: str, path: str) -> None:
+    spooled = spool_path(settings, upload_id)
+    with parent_of(inbox(settings, tenant, feed), path, make=True) as (folder, name):
         os.rename(spooled, name, dst_dir_fd=folder)
         os.fsync(folder)
     sync(spooled.parent)

@@ -1,0 +1,301 @@
+"""Jobs in the ledger: the passage of each drop, from queued to completed or failed."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from typing import Any, Literal
+
+from gateway import clock
+from gateway.errors import LedgerError
+from gateway.ledger import drops
+from gateway.ledger.connection import Ledger, new_id
+from gateway.ledger.drops import DropRow
+
+TIMES = ("status_since", "uploaded_on", "start_time", "end_time")
+IN_WORK = ("validating", "processing")
+ENDED = ("completed", "failed")
+
+
+@dataclass(frozen=True, slots=True)
+class JobRow:
+    """One row of `jobs`. Times are aware, in UTC; `filename` is below `inbox/<feed>/`; `elapsed_time` is in seconds.
+
+    `outcome` is what the pipeline returned, as JSON, from pending_refresh on.
+    """
+
+    id: str
+    drop_id: str
+    tenant: str
+    feed: str
+    name: str
+    filename: str
+    status: str
+    status_since: datetime
+    tries: int
+    uploaded_on: datetime
+    uploaded_by: str | None
+    start_time: datetime | None
+    end_time: datetime | None
+    elapsed_time: float | None
+    file_size: int
+    contract: str | None
+    contract_sha256: str | None
+    total_rows: int
+    accepted_rows: int
+    merged_rows: int
+    duplicate_rows: int
+    rejected_rows: int
+    withheld_rows: int
+    blank_rows: int
+    problems_by_code: Mapping[str, int]
+    reason_for_failure: tuple[str, ...]
+    duplicate_of: str | None
+    repairs: str | None
+    outcome: str | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON: times as the ledger writes them, and without the staged outcome."""
+        plain = {name: drops.sql(value) for name, value in asdict(self).items() if name != "outcome"}
+        return {"job_id": plain.pop("id")} | plain
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a job ended; the columns that its outcome fills."""
+
+    status: Literal["completed", "failed"]
+    start_time: datetime
+    end_time: datetime
+    elapsed_time: float
+    contract: str
+    contract_sha256: str
+    total_rows: int = 0
+    accepted_rows: int = 0
+    merged_rows: int = 0
+    duplicate_rows: int = 0
+    rejected_rows: int = 0
+    withheld_rows: int = 0
+    blank_rows: int = 0
+    problems_by_code: Mapping[str, int] = field(default_factory=dict)
+    reason_for_failure: tuple[str, ...] = ()
+    duplicate_of: str | None = None
+    repairs: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """One row of `transitions`."""
+
+    at: datetime
+    kind: str
+    old: str | None
+    new: str
+    reason: str | None
+
+
+def create(ledger: Ledger, drop: DropRow, uploaded_by: str | None, now: datetime) -> str:
+    """The queued job of a drop that has settled; its id."""
+    job_id = new_id()
+    columns = {
+        "id": job_id,
+        "drop_id": drop.id,
+        "tenant": drop.tenant,
+        "feed": drop.feed,
+        "name": drop.path.rsplit("/", 1)[-1],
+        "filename": drop.path,
+        "status": "queued",
+        "status_since": clock.text(now),
+        "uploaded_on": clock.text(drop.landed_at),
+        "uploaded_by": uploaded_by,
+        "file_size": drop.bytes,
+    }
+    names, marks = ", ".join(columns), ", ".join("?" for _ in columns)
+    with ledger.transaction() as connection:
+        connection.execute(f"INSERT INTO jobs ({names}) VALUES ({marks})", tuple(columns.values()))  # noqa: S608
+        ledger.note_transition("job", job_id, None, "queued")
+    return job_id
+
+
+def begin_next(ledger: Ledger, now: datetime) -> JobRow | None:
+    """Begin the oldest queued job: queued → validating, one more try. None when no job can begin.
+
+    Generations of one name go in order: a job waits while an earlier generation is unfinished.
+    """
+    with ledger.transaction():
+        found = ledger.row(
+            """
+            SELECT jobs.id, tries FROM jobs JOIN drops ON drops.id = drop_id
+            WHERE status = 'queued' AND state = 'claimed' AND NOT EXISTS (
+                SELECT 1 FROM drops AS earlier
+                WHERE earlier.tenant = drops.tenant AND earlier.feed = drops.feed AND earlier.path = drops.path
+                  AND earlier.generation < drops.generation AND earlier.state IN ('queued', 'claimed'))
+            ORDER BY jobs.id LIMIT 1
+            """
+        )
+        if found is None:
+            return None
+        move(ledger, found["id"], ("queued",), "validating", now, tries=found["tries"] + 1, start_time=now)
+        return get(ledger, found["id"])
+
+
+def begin_processing(ledger: Ledger, job_id: str, now: datetime) -> None:
+    """Its rows are validated."""
+    move(ledger, job_id, ("validating",), "processing", now)
+
+
+def stage(ledger: Ledger, job_id: str, outcome: str, now: datetime) -> None:
+    """Its results are staged and durable; `outcome` is the JSON that publishing needs."""
+    move(ledger, job_id, IN_WORK, "pending_refresh", now, outcome=outcome)
+
+
+def finish(ledger: Ledger, job_id: str, ending: Ending, now: datetime) -> None:
+    """Its results are in the outbox: the job has ended, and its drop is done."""
+    columns = asdict(ending)
+    status = columns.pop("status")
+    columns["problems_by_code"] = json.dumps(columns["problems_by_code"], sort_keys=True)
+    columns["reason_for_failure"] = json.dumps(columns["reason_for_failure"])
+    with ledger.transaction():
+        reason = "; ".join(ending.reason_for_failure) or None
+        move(ledger, job_id, ("pending_refresh",), status, now, reason, **columns)
+        drops.finish(ledger, get(ledger, job_id).drop_id)
+
+
+def try_again(ledger: Ledger, job_id: str, reason: str, now: datetime) -> None:
+    """It was interrupted in its work: back to the queue. The try that was interrupted counts."""
+    move(ledger, job_id, IN_WORK, "queued", now, reason)
+
+
+def return_to_queue(ledger: Ledger, job_id: str, reason: str, now: datetime) -> None:
+    """The gateway stops before the job's end: back to the queue, and the try does not count."""
+    with ledger.transaction():
+        move(ledger, job_id, IN_WORK, "queued", now, reason, tries=max(get(ledger, job_id).tries - 1, 0))
+
+
+def requeue(ledger: Ledger, job_id: str, now: datetime) -> None:
+    """An ended job runs again on its archived bytes, under the same id. LedgerError when it has not ended."""
+    with ledger.transaction():
+        move(ledger, job_id, ENDED, "queued", now, "requeued by an operator", tries=0)
+        drops.reopen(ledger, get(ledger, job_id).drop_id, "its job was requeued")
+
+
+def get(ledger: Ledger, job_id: str) -> JobRow:
+    """The job with this id, or LedgerError."""
+    found = ledger.row("SELECT * FROM jobs WHERE id = ?", (job_id,))
+    if found is None:
+        raise LedgerError(f"the ledger has no job {job_id}")
+    return job_row(found)
+
+
+def find(ledger: Ledger, prefix: str) -> JobRow:
+    """The one job whose id begins with `prefix`, or LedgerError that says whether none or several do."""
+    found = ledger.rows("SELECT * FROM jobs WHERE substr(id, 1, ?) = ? LIMIT 2", (len(prefix), prefix.lower()))
+    if len(found) != 1 or not prefix:
+        many = "more than one job" if found else "no job"
+        raise LedgerError(f"{many} has an id that begins with '{prefix}'; `gateway jobs` lists them")
+    return job_row(found[0])
+
+
+def select(
+    ledger: Ledger,
+    *,
+    tenant: str | None = None,
+    feed: str | None = None,
+    status: str | None = None,
+    limit: int | None = None,
+) -> list[JobRow]:
+    """The jobs that match all filters, newest first."""
+    filters = {"tenant": tenant, "feed": feed, "status": status}
+    given = {column: value for column, value in filters.items() if value is not None}
+    where = " AND ".join(f"{column} = ?" for column in given) or "1"
+    found = ledger.rows(
+        f"SELECT * FROM jobs WHERE {where} ORDER BY id DESC LIMIT ?",  # noqa: S608
+        (*given.values(), -1 if limit is None else limit),
+    )
+    return [job_row(row) for row in found]
+
+
+def begun(ledger: Ledger) -> list[JobRow]:
+    """The jobs that a worker or the publishing has in hand, or had when the gateway was killed; oldest first."""
+    found = ledger.rows(
+        "SELECT * FROM jobs WHERE status IN ('validating', 'processing', 'pending_refresh') ORDER BY id"
+    )
+    return [job_row(row) for row in found]
+
+
+def original_of(ledger: Ledger, drop: DropRow, sha256: str, contract_sha256: str) -> str | None:
+    """The id of the first completed job of the feed with the same bytes under the same contract, itself no repeat."""
+    found = ledger.row(
+        """
+        SELECT jobs.id FROM drops JOIN jobs ON drop_id = drops.id
+        WHERE drops.tenant = ? AND drops.feed = ? AND sha256 = ? AND contract_sha256 = ?
+          AND status = 'completed' AND duplicate_of IS NULL AND drops.id <> ?
+        ORDER BY jobs.id LIMIT 1
+        """,
+        (drop.tenant, drop.feed, sha256, contract_sha256, drop.id),
+    )
+    return found["id"] if found else None
+
+
+def newest_named(
+    ledger: Ledger, tenant: str, feed: str, name: str, before: datetime, generation: int | None
+) -> str | None:
+    """The id of the feed's newest job that landed before, whose filename is `name` or `name` with an extension."""
+    found = ledger.row(
+        """
+        SELECT jobs.id FROM jobs JOIN drops ON drops.id = drop_id
+        WHERE jobs.tenant = ? AND jobs.feed = ? AND landed_at < ? AND coalesce(generation = ?, 1)
+          AND (filename = ? OR (substr(filename, 1, ?) = ? AND instr(substr(filename, ?), '/') = 0))
+        ORDER BY filename = ? DESC, generation DESC, jobs.id DESC LIMIT 1
+        """,
+        (
+            *(tenant, feed, clock.text(before), generation),
+            *(name, len(name) + 1, f"{name}.", len(name) + 1, name),
+        ),
+    )
+    return found["id"] if found else None
+
+
+def transitions_of(ledger: Ledger, job: JobRow) -> list[Transition]:
+    """What happened to the job and to its drop, oldest first."""
+    found = ledger.rows(
+        "SELECT at, kind, old, new, reason FROM transitions WHERE subject IN (?, ?) ORDER BY id", (job.id, job.drop_id)
+    )
+    return [Transition(clock.moment(row["at"]), *tuple(row)[1:]) for row in found]
+
+
+def move(
+    ledger: Ledger,
+    job_id: str,
+    old: Sequence[str],
+    new: str,
+    now: datetime,
+    reason: str | None = None,
+    **columns: Any,
+) -> None:
+    """One transition, guarded by the old status; LedgerError when the job is in another."""
+    assignments = "".join(f", {column} = ?" for column in columns)
+    with ledger.transaction() as connection:
+        status = get(ledger, job_id).status
+        if status not in old:
+            raise LedgerError(f"job {job_id} is {status}, not {' or '.join(old)}")
+        connection.execute(
+            f"UPDATE jobs SET status = ?, status_since = ?{assignments} WHERE id = ? AND status = ?",  # noqa: S608
+            (new, clock.text(now), *map(drops.sql, columns.values()), job_id, status),
+        )
+        ledger.note_transition("job", job_id, status, new, reason)
+
+
+def job_row(row: sqlite3.Row) -> JobRow:
+    plain = dict(row)
+    return JobRow(
+        **plain
+        | {column: drops.moment(plain[column]) for column in TIMES}
+        | {
+            "problems_by_code": json.loads(plain["problems_by_code"]),
+            "reason_for_failure": tuple(json.loads(plain["reason_for_failure"])),
+        }
+    )

@@ -1,0 +1,105 @@
+"""Files that local programs put into an inbox: finished when they rest over two scans and nobody writes to them."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import signal
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import structlog
+
+from gateway.ledger import Ledger, drops
+from gateway.ledger.drops import Landing, Name
+from gateway.pickup.folder import parent_of
+from gateway.pickup.holding import holding
+
+log = structlog.get_logger()
+
+F_SETSIG = 10
+BETWEEN_SCANS_SECONDS_MIN = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What a file was when it was first seen like this. mtime is left out, as it lies."""
+
+    inode: int
+    bytes: int
+    ctime_ns: int
+    since: datetime
+
+    def shows(self, found: os.stat_result) -> bool:
+        return (self.inode, self.bytes, self.ctime_ns) == (found.st_ino, found.st_size, found.st_ctime_ns)
+
+
+class LocalFiles:
+    """The files without a drop that the last walk saw; a walk calls begin_walk, consider…, end_walk."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._seen: dict[Name, Sight] = {}
+        self._before: dict[Name, Sight] = {}
+        self._complained: set[Name] = set()
+
+    def begin_walk(self, now: datetime, settle_seconds: float) -> None:
+        self._now = now
+        self._rest = timedelta(seconds=max(settle_seconds, BETWEEN_SCANS_SECONDS_MIN))
+        self._before, self._seen = self._seen, {}
+
+    def consider(self, name: Name, root: Path, found: os.stat_result) -> None:
+        """A file of which the ledger knows no drop: one more look at it, and it lands when it is finished."""
+        sight = self._before.get(name)
+        if sight is None or not sight.shows(found):
+            sight = Sight(found.st_ino, found.st_size, found.st_ctime_ns, self._now)
+        if self._now - sight.since < self._rest or not self._is_at_rest(name, root):
+            self._seen[name] = sight
+            return
+        with holding(name):
+            self._land(name, sight)
+
+    def end_walk(self) -> datetime | None:
+        """When the next of the files that were seen may be finished."""
+        return min((max(sight.since, self._now) + self._rest for sight in self._seen.values()), default=None)
+
+    def _is_at_rest(self, name: Name, root: Path) -> bool:
+        try:
+            return nobody_writes(root, name[2])
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            if name not in self._complained:
+                self._complained.add(name)
+                log.warning("local file cannot be read", tenant=name[0], feed=name[1], path=name[2], error=str(error))
+            return False
+
+    def _land(self, name: Name, sight: Sight) -> None:
+        before = drops.newest(self._ledger, *name)
+        if before is not None and before.inode == sight.inode and before.state in ("landed", "queued", "claimed"):
+            return  # It landed over SFTP, or is being claimed, while the walk looked.
+        tenant, feed, path = name
+        landing = Landing(tenant, feed, path, sight.bytes, sight.inode, landed_at=sight.since, settles_at=self._now)
+        drops.record_landing(self._ledger, landing)
+
+
+def nobody_writes(root: Path, path: str) -> bool:
+    """Whether a read lease is granted: it is not while any process has the file open for writing.
+
+    Where leases are not to be had (NFS, another owner), resting over two scans must do. Raises OSError when the
+    file cannot be opened.
+    """
+    with parent_of(root, path) as (folder, name):
+        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+    try:
+        # A writer that opens the file now breaks the lease with a signal; SIGIO, the default, would end the process.
+        fcntl.fcntl(descriptor, F_SETSIG, signal.SIGURG)
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    except OSError as error:
+        return error.errno not in (errno.EAGAIN, errno.EBUSY)
+    finally:
+        os.close(descriptor)
+    return True
