@@ -64,7 +64,7 @@ def resume(ledger: Ledger, upload_id: str) -> UploadRow:
         return get(ledger, upload_id)
 
 
-def close(ledger: Ledger, upload_id: str, size: int) -> None:
+def close_upload(ledger: Ledger, upload_id: str, size: int) -> None:
     """The client closed it and all of its `size` bytes are on disk. Part of the transaction that lands it."""
     _move(ledger, upload_id, ("open",), "closed", size, None)
 
