@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import tomlkit
+from tomlkit.items import Array
 
 from gateway import config, durable
 from gateway.config import Settings
@@ -61,10 +62,17 @@ def table_of(kind: str, name: str, values: dict[str, Any]) -> str:
     """The lines of `[<kind>.<name>]`, quoted where TOML asks for it."""
     table = tomlkit.table()
     for key, value in values.items():
-        table.add(key, tomlkit.item(value).multiline(True) if isinstance(value, list) else value)
+        table.add(key, array_of(value) if isinstance(value, list) else value)
     document = tomlkit.document()
     document.add(kind, tomlkit.table(is_super_table=True).add(name, table))
     return tomlkit.dumps(document)
+
+
+def array_of(values: list[str]) -> Array:
+    """One value a line, because a public key fills one."""
+    array = tomlkit.array()
+    array.extend(values)
+    return array.multiline(True)
 
 
 def save(settings: Settings, path: Path, text: str) -> Settings:
