@@ -7,7 +7,9 @@ GatewayError
 ├── AlreadyServing     another gateway holds the data directory
 ├── UploadRefused      an SFTP request that the gateway turns away, told to the client in words
 ├── DropRefused        a whole drop turned away: the partner's report says why
-└── WorkerDied         a worker process ended in the middle of a job
+├── WorkerDied         a worker process ended in the middle of a job
+└── NotDelivered       on the partner's side: a file did not reach a gateway, or its report did not come back
+    └── TurnedAway     the gateway was reached and said no
 """
 
 from __future__ import annotations
@@ -66,3 +68,11 @@ class DropRefused(GatewayError):
 
 class WorkerDied(GatewayError):
     """A worker process ended in the middle of a job; the job was not finished by it."""
+
+
+class NotDelivered(GatewayError):
+    """On the partner's side: a file did not reach a gateway, or its report did not come back."""
+
+
+class TurnedAway(NotDelivered):
+    """The gateway was reached and said no; the message repeats its words."""

@@ -1,0 +1,95 @@
+"""A report (RULES.md, section 8) on the terminal, and what it means for the exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+Report = Mapping[str, Any]
+
+ALL_ACCEPTED: Final = 0
+SOME_REJECTED: Final = 1
+REFUSED: Final = 2
+
+PROBLEMS_SHOWN: Final = 10
+STYLES: Final = {"error": "red", "warning": "yellow", "note": "cyan"}
+COUNTS: Final = ("accepted", "merged", "duplicate", "rejected", "withheld", "blank")
+
+
+def exit_code(report: Report) -> int:
+    """0 when all rows were accepted, 1 when some were rejected, 2 when the drop was refused or failed."""
+    if report["status"] != "completed":
+        return REFUSED
+    return SOME_REJECTED if report["rejected_rows"] else ALL_ACCEPTED
+
+
+def show(report: Report, console: Console) -> None:
+    """The verdict, the counts, the first problems with what to do about them, and the files that were written."""
+    # All values go in as Text: what a partner sends may look like rich's markup.
+    console.print(verdict(report))
+    for reason in report.get("reason_for_failure") or ():
+        console.print(Padding(Text(str(reason), style="red"), (0, 0, 0, 2)))
+    if report.get("duplicate_of"):
+        console.print(Text(f"  the same bytes as job {report['duplicate_of']}; nothing was stored again"))
+    problems = report.get("problems") or []
+    if problems:
+        console.print(problem_table(problems[:PROBLEMS_SHOWN]))
+    for line in closing_lines(report, len(problems)):
+        console.print(Text(f"  {line}", style="dim"), soft_wrap=True)
+
+
+def verdict(report: Report) -> Text:
+    """One line: the file, how it ended, and the rows that were counted."""
+    style, words = {
+        ALL_ACCEPTED: ("bold green", "completed, all rows accepted"),
+        SOME_REJECTED: ("bold yellow", "completed, some rows rejected"),
+        REFUSED: ("bold red", "failed, nothing accepted"),
+    }[exit_code(report)]
+    if report.get("duplicate_of") and report["status"] == "completed":
+        words = "already processed"
+    counted = [f"{report[f'{name}_rows']:,} {name}" for name in COUNTS if report.get(f"{name}_rows")]
+    rows = f"{report['total_rows']:,} row{'' if report['total_rows'] == 1 else 's'}"
+    return Text.assemble(
+        (str(report["filename"]), "bold"), ": ", (words, style), f" ({rows}", *(f", {part}" for part in counted), ")"
+    )
+
+
+def problem_table(problems: list[Mapping[str, Any]]) -> Padding:
+    """Line, column, code, and in words what is wrong and what to do."""
+    table = Table(box=None, pad_edge=False, header_style="bold dim")
+    table.add_column("line", justify="right")
+    for column in ("column", "problem", "what is wrong, and what to do"):
+        table.add_column(column, overflow="fold")
+    for problem in problems:
+        style = STYLES.get(str(problem.get("level")), "")
+        words = Text(said(problem, "message"))
+        if hint := said(problem, "hint"):
+            words.append(f"\n{hint}", style="dim")
+        table.add_row(
+            Text(said(problem, "line")), Text(said(problem, "column")), Text(said(problem, "code"), style=style), words
+        )
+    return Padding(table, (0, 0, 0, 2))
+
+
+def said(problem: Mapping[str, Any], key: str) -> str:
+    value = problem.get(key)
+    return "" if value is None else str(value)
+
+
+def closing_lines(report: Report, listed: int) -> Iterator[str]:
+    """What the table left out, the time span of the events, and the files."""
+    by_code = report.get("problems_by_code") or {}
+    total = max(sum(by_code.values()), listed)
+    if total > PROBLEMS_SHOWN:
+        counts = ", ".join(f"{code} {count:,}" for code, count in by_code.items())
+        yield f"{total:,} problems in all: {counts}"
+    order = report.get("order") or {}
+    if order.get("first"):
+        yield f"{order['first']} to {order['last']}"
+    for file in report.get("files") or ():
+        yield f"{file['name']} ({file['bytes']:,} bytes)"
