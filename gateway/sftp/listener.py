@@ -1,0 +1,120 @@
+"""The SFTP listener: opens the port, keeps count of connections and sessions, and ends them all at the stop."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import asyncssh
+import structlog
+
+from gateway.config import LiveSettings, Settings
+from gateway.errors import ConfigError
+from gateway.ledger import Ledger
+from gateway.sftp.filesystem import Filesystem
+from gateway.sftp.handler import check_asyncssh
+from gateway.sftp.inbox import Inbox
+from gateway.sftp.login import Keyring, LoginServer
+from gateway.sftp.paths import AREAS
+from gateway.sftp.session import SftpSession
+from gateway.sftp.uploads import Login, Uploads, Wakes
+
+log = structlog.get_logger(__name__)
+
+WINDOW_BYTES = 8 * 1024 * 1024
+CHANNEL_PACKET_BYTES = 128 * 1024
+# AES-GCM is the fastest here by far. CTR is for libssh2 1.10 (curl), which has no GCM.
+CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr", "aes192-ctr", "aes256-ctr")
+STOP_SECONDS = 5.0
+
+
+class SftpListener:
+    """The SFTP server of a gateway."""
+
+    def __init__(self, live: LiveSettings, ledger: Ledger, pickup: Wakes) -> None:
+        self._live = live
+        self._ledger = ledger
+        self._pickup = pickup
+        self._keyring = Keyring(live)
+        self._uploads = Uploads(live, ledger, pickup)
+        self._connections: set[asyncssh.SSHServerConnection] = set()
+        self._sessions: set[SftpSession] = set()
+        self._acceptor: asyncssh.SSHAcceptor | None = None
+
+    async def start(self) -> int:
+        """Listen; the port that was bound. Raises ConfigError for host keys, or an asyncssh, that cannot be used."""
+        check_asyncssh()
+        settings = self._live.current
+        await asyncio.to_thread(self._uploads.recover)
+        await asyncio.to_thread(make_folders, settings)
+        sftp = settings.gateway.sftp
+        options: dict[str, Any] = {
+            "server_host_keys": [load_host_key(path) for path in settings.host_key_paths],
+            "server_version": "gateway",
+            "line_editor": False,
+            "encoding": None,
+            "allow_pty": False,
+            "allow_scp": False,
+            "agent_forwarding": False,
+            "x11_forwarding": False,
+            "compression_algs": None,
+            "encryption_algs": list(CIPHERS),
+            "window": WINDOW_BYTES,
+            "max_pktsize": CHANNEL_PACKET_BYTES,
+            "keepalive_interval": sftp.keepalive_seconds,
+            "login_timeout": sftp.login_seconds_max,
+        }
+        self._acceptor = await asyncssh.listen(sftp.host, sftp.port, server_factory=self._login_server, **options)
+        return self._acceptor.get_port()
+
+    async def stop(self, drain_seconds: float) -> None:
+        """No new login at once; sessions have `drain_seconds` to finish their uploads, and are then cut off."""
+        if self._acceptor is not None:
+            self._acceptor.close()
+            await self._acceptor.wait_closed()
+        await asyncio.to_thread(self._uploads.drain, drain_seconds)
+        connections, sessions = list(self._connections), list(self._sessions)
+        for connection in connections:
+            connection.abort()
+        await finished([asyncio.ensure_future(connection.wait_closed()) for connection in connections])
+        await finished([session.served for session in sessions if session.served is not None])
+        self._keyring.close()
+
+    def _login_server(self) -> LoginServer:
+        return LoginServer(self._keyring, self._connections, self._open_session)
+
+    def _open_session(self, login: Login) -> SftpSession:
+        def open_filesystem(channel: Any, tell: Any) -> Filesystem:
+            inbox = Inbox(self._live, self._ledger, self._pickup, self._uploads, login)
+            return Filesystem(channel, tell, live=self._live, login=login, inbox=inbox, uploads=self._uploads)
+
+        session = SftpSession(open_filesystem, on_end=self._sessions.discard)
+        self._sessions.add(session)
+        return session
+
+
+async def finished(waiting: list[asyncio.Future[None]] | list[asyncio.Task[None]]) -> None:
+    """Wait for all of them, for as long as is reasonable."""
+    if waiting:
+        _, late = await asyncio.wait(waiting, timeout=STOP_SECONDS)
+        if late:
+            log.warning("sftp_stop_was_late", sessions=len(late))
+
+
+def load_host_key(path: Path) -> asyncssh.SSHKey:
+    try:
+        return asyncssh.read_private_key(path)
+    except (OSError, asyncssh.KeyImportError) as error:
+        raise ConfigError(
+            f"gateway.toml: sftp.host_keys: {path} cannot be used ({error}); "
+            f"make one with: ssh-keygen -t ed25519 -N '' -f {path}"
+        ) from error
+
+
+def make_folders(settings: Settings) -> None:
+    """The folders of every configured feed."""
+    for tenant, configured in settings.tenants.items():
+        for area in AREAS:
+            for feed in configured.feeds:
+                (settings.tenant_dir(tenant) / area / feed).mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,150 @@
+"""Login: who may open a session, with which key or password."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import argon2
+import asyncssh
+import structlog
+
+from gateway.config import LiveSettings, UserSettings
+from gateway.errors import ConfigError
+from gateway.sftp.session import SftpSession
+from gateway.sftp.uploads import Login
+
+log = structlog.get_logger(__name__)
+
+# Each verification takes 64 MiB and a good part of a core: a flood of guesses must not take all of them.
+PASSWORD_THREADS = 2
+
+
+class Keyring:
+    """Which key or password is whose; follows the settings."""
+
+    def __init__(self, live: LiveSettings) -> None:
+        self._live = live
+        self._parsed: dict[str, tuple[UserSettings, list[asyncssh.SSHKey]]] = {}
+        self._hasher = argon2.PasswordHasher()
+        # Verified for a user that there is not, so that the answer takes as long as for a wrong password.
+        self._nobody = self._hasher.hash("nobody")
+        self._threads = ThreadPoolExecutor(PASSWORD_THREADS, thread_name_prefix="password")
+
+    @property
+    def takes_passwords(self) -> bool:
+        return self._live.current.gateway.sftp.passwords
+
+    def refresh(self) -> None:
+        """Take tenants and users as their files are now; broken files leave everything as it was."""
+        try:
+            self._live.refresh()
+        except ConfigError as error:
+            log.error("settings_refused", reason=str(error))
+
+    def tenant_of(self, username: str) -> str | None:
+        found = self._live.current.user(username)
+        return found[0] if found else None
+
+    def knows_key(self, username: str, key: asyncssh.SSHKey) -> bool:
+        found = self._live.current.user(username)
+        return found is not None and key in self._keys(username, found[1])
+
+    async def knows_password(self, username: str, password: str) -> bool:
+        """Takes the same time whether the user, or a password for the user, is there or not."""
+        found = self._live.current.user(username)
+        expected = found[1].password if found else None
+        loop = asyncio.get_running_loop()
+        matches = await loop.run_in_executor(self._threads, self._verify, expected or self._nobody, password)
+        return matches and expected is not None
+
+    def close(self) -> None:
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _verify(self, expected: str, password: str) -> bool:
+        try:
+            return self._hasher.verify(expected, password)
+        except (argon2.exceptions.VerificationError, argon2.exceptions.InvalidHashError):
+            return False
+
+    def _keys(self, username: str, user: UserSettings) -> list[asyncssh.SSHKey]:
+        """The parsed keys of a user: parsing them at each login would be the larger part of it."""
+        cached = self._parsed.get(username)
+        if cached is None or cached[0] is not user:
+            cached = user, list(parsed(username, user.keys))
+            self._parsed[username] = cached
+        return cached[1]
+
+
+class LoginServer(asyncssh.SSHServer):
+    """One connection, until it is logged in; then it opens SFTP sessions and nothing else."""
+
+    def __init__(
+        self,
+        keyring: Keyring,
+        connections: set[asyncssh.SSHServerConnection],
+        open_session: Callable[[Login], SftpSession],
+    ) -> None:
+        self._keyring = keyring
+        self._connections = connections
+        self._open_session = open_session
+        self._login: Login | None = None
+
+    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+        self._connection = conn
+        self._connections.add(conn)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._connections.discard(self._connection)
+        if self._login is not None:
+            log.info("logged_out", tenant=self._login.tenant, user=self._login.username, address=self._login.address)
+
+    def begin_auth(self, username: str) -> bool:
+        self._keyring.refresh()
+        return True
+
+    def auth_completed(self) -> None:
+        username = str(self._info("username"))
+        tenant = self._keyring.tenant_of(username)
+        if tenant is None:
+            return
+        address = (self._info("peername") or [None])[0]
+        self._login = Login(tenant, username, address, self._info("client_version"))
+        log.info("logged_in", tenant=tenant, user=username, address=address, client=self._login.client)
+
+    def public_key_auth_supported(self) -> bool:
+        return True
+
+    def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
+        return self._keyring.knows_key(username, key)
+
+    def password_auth_supported(self) -> bool:
+        return self._keyring.takes_passwords
+
+    async def validate_password(self, username: str, password: str) -> bool:
+        known = await self._keyring.knows_password(username, password)
+        if not known:
+            log.warning("login_refused", user=username, address=(self._info("peername") or [None])[0])
+        return known
+
+    def kbdint_auth_supported(self) -> bool:
+        return False
+
+    def session_requested(self) -> SftpSession | bool:
+        return self._open_session(self._login) if self._login is not None else False
+
+    def _info(self, name: str) -> Any:
+        return self._connection.get_extra_info(name)
+
+
+def parsed(username: str, keys: tuple[str, ...]) -> list[asyncssh.SSHKey]:
+    """The keys that can be read; one that cannot is logged, and the others still work."""
+    found = []
+    for number, text in enumerate(keys, 1):
+        try:
+            found.append(asyncssh.import_public_key(text))
+        except asyncssh.KeyImportError:
+            log.error("key_refused", user=username, number=number)
+    return found

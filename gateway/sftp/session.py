@@ -1,0 +1,219 @@
+"""The SFTP session: frames a channel's packets, writes and reads on a short path, hands the rest to asyncssh's handler.
+
+Because it sees the packets, it knows a client's CLOSE from a broken connection (DESIGN.md, invariant 2).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import asyncssh
+import structlog
+
+from gateway.sftp import packets
+from gateway.sftp.answers import answer, origin
+from gateway.sftp.handler import EXTENSION_NAMES, ReplyWriter, RequestFeed, RequestHandler
+from gateway.sftp.packets import PacketBuffer, Pieces
+from gateway.sftp.uploads import OpenUpload
+
+log = structlog.get_logger(__name__)
+
+# Reading stops while this much waits for the handler, and goes on below it.
+WAITING_BYTES_MAX = 1024 * 1024
+# READ replies go out in pieces of this size, so that the channel can say in time that it has enough.
+REPLY_BYTES = 512 * 1024
+SENTENCES_MAX = 50
+
+
+class SftpSession(asyncssh.SSHServerSession[bytes]):
+    """One channel of a connection. `open_filesystem` makes what the handler calls, given the channel and `tell`."""
+
+    def __init__(
+        self,
+        open_filesystem: Callable[[Any, Callable[[str], None]], asyncssh.SFTPServer],
+        on_end: Callable[[SftpSession], None],
+    ) -> None:
+        self._open_filesystem = open_filesystem
+        self._on_end = on_end
+        self._buffer = PacketBuffer()
+        self._replies: list[bytes] = []
+        self._reply_bytes = 0
+        self._writable = True
+        self._paused = False
+        self._pumping = False
+        self._ended = False
+        self._told: set[str] = set()
+        self.served: asyncio.Task[None] | None = None
+        """Runs until every handle of the session is closed."""
+
+    def connection_made(self, chan: asyncssh.SSHServerChannel[bytes]) -> None:
+        self._channel = chan
+
+    def subsystem_requested(self, subsystem: str) -> bool:
+        return subsystem == "sftp"
+
+    def session_started(self) -> None:
+        self._feed = RequestFeed(self._channel, self._pump)
+        filesystem = self._open_filesystem(self._channel, self.tell)
+        self._handler = RequestHandler(filesystem, self._feed, ReplyWriter(self._channel, self._send, self._close))
+        self.served = asyncio.create_task(self._serve())
+
+    def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
+        if datatype is None:
+            self._buffer.feed(data)
+            self._pump()
+
+    def eof_received(self) -> bool:
+        self._end()
+        return True
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end()
+        if self.served is None:
+            self._on_end(self)
+
+    def pause_writing(self) -> None:
+        self._writable = False
+
+    def resume_writing(self) -> None:
+        self._writable = True
+        self._pump()
+
+    def tell(self, sentence: str) -> None:
+        """Show a refusal to a person: OpenSSH's sftp shows the code of an error only, but what comes on stderr too."""
+        client = self._channel.get_extra_info("client_version", "")
+        if "OpenSSH" in client and len(self._told) < SENTENCES_MAX and not self._channel.is_closing():
+            if sentence not in self._told:
+                self._channel.write_stderr(f"{sentence}\r\n".encode())
+            self._told.add(sentence)
+
+    async def _serve(self) -> None:
+        try:
+            await self._handler.run()
+        except Exception as error:
+            log.error("sftp_session_failed", error=type(error).__name__, at=origin(error))
+            self._close()
+        finally:
+            self._on_end(self)
+
+    def _pump(self) -> None:
+        """Take packets while the handler is idle; a packet that cannot be framed ends the session and no other."""
+        if self._pumping or self.served is None:
+            return
+        self._pumping = True
+        try:
+            self._take_packets()
+        except packets.BadPacket as error:
+            log.warning("sftp_bad_packet", reason=str(error))
+            self._give_up()
+        except Exception as error:
+            log.error("sftp_session_failed", error=type(error).__name__, at=origin(error))
+            self._give_up()
+        finally:
+            self._pumping = False
+        self._press_back()
+
+    def _take_packets(self) -> None:
+        while self._feed.idle and self._writable:
+            packet = self._buffer.take()
+            if packet is None:
+                break
+            self._take(packet)
+            if self._reply_bytes > REPLY_BYTES:
+                self._flush()
+        self._flush()
+        if self._ended and self._feed.idle:
+            self._feed.end()
+
+    def _take(self, packet: Pieces) -> None:
+        kind = packet[0][0]
+        if kind == packets.WRITE:
+            self._reply(self._write(packet))
+            return
+        whole = b"".join(packet)
+        if kind == packets.READ:
+            self._reply(self._read(whole))
+        elif kind == packets.EXTENDED and packets.extension_of(whole) not in EXTENSION_NAMES:
+            message = "this server does not know that extension"
+            self._reply(packets.status(packets.request_of(whole), packets.OP_UNSUPPORTED, message))
+        else:
+            if kind == packets.CLOSE:
+                self._note_close(whole)
+            self._flush()
+            self._feed.give(whole)
+
+    def _write(self, packet: Pieces) -> bytes:
+        write = packets.read_write(packet)
+        if write is None:
+            return packets.status(packets.request_of(packet[0]), packets.BAD_MESSAGE, "this WRITE is malformed")
+        handle = self._handler.files.get(write.handle)
+        try:
+            if not isinstance(handle, OpenUpload):
+                raise asyncssh.SFTPFailure("this handle is not open for writing")
+            handle.write(write.pieces, write.offset, write.length)
+        except Exception as error:
+            return self._refusal(write.request, error, handle)
+        return packets.status(write.request, packets.OK)
+
+    def _read(self, packet: bytes) -> bytes:
+        read = packets.read_read(packet)
+        if read is None:
+            return packets.status(packets.request_of(packet), packets.BAD_MESSAGE, "this READ is malformed")
+        handle: Any = self._handler.files.get(read.handle)
+        try:
+            if handle is None:
+                raise asyncssh.SFTPFailure("this handle is not open for reading")
+            content = handle.read(read.offset, min(read.length, packets.READ_BYTES_MAX))
+        except Exception as error:
+            return self._refusal(read.request, error, handle)
+        return packets.data(read.request, content) if content else packets.status(read.request, packets.EOF)
+
+    def _refusal(self, request: int, error: Exception, handle: object) -> bytes:
+        reply = answer(error, str(handle))
+        self.tell(reply.reason)
+        body = request.to_bytes(4, "big") + reply.encode(packets.SFTP_VERSION)
+        return (len(body) + 1).to_bytes(4, "big") + bytes([packets.STATUS]) + body
+
+    def _note_close(self, packet: bytes) -> None:
+        handle = self._handler.files.get(packets.handle_of_close(packet) or b"")
+        if isinstance(handle, OpenUpload):
+            handle.closing = True
+
+    def _reply(self, reply: bytes) -> None:
+        self._replies.append(reply)
+        self._reply_bytes += len(reply)
+
+    def _flush(self) -> None:
+        if self._replies:
+            replies, self._replies, self._reply_bytes = self._replies, [], 0
+            self._send(b"".join(replies))
+
+    def _send(self, data: bytes) -> None:
+        if not self._channel.is_closing():
+            self._channel.write(data)
+
+    def _press_back(self) -> None:
+        """Back pressure: the client's window closes while too much waits here."""
+        behind = self._buffer.bytes > WAITING_BYTES_MAX and not (self._feed.idle and self._writable)
+        if behind and not self._paused:
+            self._paused = True
+            self._channel.pause_reading()
+        elif self._paused and not behind:
+            self._paused = False
+            self._channel.resume_reading()
+
+    def _end(self) -> None:
+        """Nothing more comes. What is here whole is still answered: the client may have got no further than that."""
+        self._ended = True
+        self._writable = True
+        self._pump()
+
+    def _give_up(self) -> None:
+        self._buffer = PacketBuffer()
+        self._ended = True
+        self._feed.end()
+
+    def _close(self) -> None:
+        self._channel.exit(0)

@@ -1,0 +1,362 @@
+"""Uploads: a file that a client is writing, in the spool, until its close lands it or its break-off keeps the rest.
+
+Nothing here is visible to pickup: bytes are in `spool/uploads/<upload id>` until `finish` lands them whole.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+import asyncssh
+import structlog
+
+from gateway.config import LiveSettings, Settings
+from gateway.errors import UploadRefused
+from gateway.ledger import Ledger, uploads
+from gateway.ledger.uploads import UploadRow
+from gateway.pickup.folder import inbox, parent_of, sync
+from gateway.pickup.holding import holding
+from gateway.pickup.landing import land, spool_path
+from gateway.pickup.names import is_temporary
+from gateway.sftp.extents import Extents
+from gateway.sftp.packets import Pieces
+from gateway.sftp.paths import Place
+
+log = structlog.get_logger(__name__)
+
+COPY_BYTES = 16 * 1024 * 1024
+DISCONNECTED = "the connection ended before the close"
+
+
+class Wakes(Protocol):
+    """What uploads and the inbox need of pickup."""
+
+    def wake(self) -> None: ...
+
+    def claim_now(self, drop_id: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """Who is at the other end of a session."""
+
+    tenant: str
+    username: str
+    address: str | None
+    client: str | None
+
+
+class OpenUpload:
+    """A write handle. `write` runs on the event loop for every WRITE packet; all else is rare.
+
+    `base` is how many bytes the file had when it was opened without being emptied. `closing` is set by the
+    session when it sees the client's CLOSE: without it the end of a handle is a broken connection.
+    """
+
+    def __init__(
+        self, row: UploadRow, descriptor: int, *, bytes_max: int, base: int, resumed: bool, append: bool
+    ) -> None:
+        self.row = row
+        self.descriptor = descriptor
+        self.base = base
+        self.resumed = resumed
+        self.size = base
+        self.closing = False
+        self.changed = base == 0
+        self.failure: str | None = None
+        self.client_mtime: datetime | None = None
+        self._append = append
+        self._bytes_max = bytes_max
+        self._written = Extents()
+
+    def __str__(self) -> str:
+        return str(Place("inbox", self.row.feed, self.row.path))
+
+    def write(self, pieces: Pieces, offset: int, length: int) -> None:
+        """Write the pieces one after the other at `offset`. A write that fails poisons the handle."""
+        if self.failure is not None:
+            raise asyncssh.SFTPFailure(self.failure)
+        if self._append:
+            offset = self.size
+        try:
+            if offset + length > self._bytes_max:
+                raise UploadRefused(f"{self}: a file of this feed may have {self._bytes_max} bytes; split it")
+            self._written.add(offset, offset + length)
+            write_all(self.descriptor, pieces, offset, length)
+        except Exception as error:
+            self._written.cut(min(offset, self._written.end))
+            self.fail(error)
+            raise
+        self.changed = True
+        self.size = max(self.size, offset + length)
+
+    def read(self, offset: int, length: int) -> bytes:
+        return os.pread(self.descriptor, length, offset)
+
+    def fail(self, error: Exception) -> None:
+        """From now on nothing is written, and the close fails."""
+        known = isinstance(error, UploadRefused)
+        self.failure = str(error) if known else f"{self}: an earlier write failed; upload the file again"
+
+    def set_size(self, size: int) -> None:
+        """Cut the file, or make it longer; what is then never written is a gap."""
+        if size > self._bytes_max:
+            raise UploadRefused(f"{self}: a file of this feed may have {self._bytes_max} bytes; split it")
+        self.changed = self.changed or size != self.size
+        os.ftruncate(self.descriptor, size)
+        self._written.cut(size)
+        self.base = min(self.base, size)
+        self.size = size
+
+    def gap(self) -> int | None:
+        """Where the first byte is missing; None when there is no gap."""
+        reach = self._written.prefix(self.base)
+        return reach if reach < self.size else None
+
+    def resumable(self) -> int:
+        """How many bytes from the start are good to go on from when the upload breaks off.
+
+        A client that began again at 0 has made a hybrid of new and old bytes: only its own bytes count.
+        """
+        start = self._written.start
+        if start is None:
+            return self.base if self.resumed else 0
+        if start >= self.base:
+            return self._written.prefix(self.base)
+        return self._written.prefix() if start == 0 else 0
+
+
+class Uploads:
+    """The uploads of one gateway process. All methods but `handle_of` block: call them from a worker thread."""
+
+    def __init__(self, live: LiveSettings, ledger: Ledger, pickup: Wakes) -> None:
+        self._live = live
+        self._ledger = ledger
+        self._pickup = pickup
+        self._open: dict[str, OpenUpload] = {}
+        self._ended = threading.Condition()
+        self._draining = False
+
+    @property
+    def _settings(self) -> Settings:
+        return self._live.current
+
+    def handle_of(self, upload_id: str) -> OpenUpload | None:
+        """The open handle of an upload of this process."""
+        return self._open.get(upload_id)
+
+    def drain(self, seconds: float) -> None:
+        """Take no new upload, and wait until those that are open have ended, or the time is up."""
+        self._draining = True
+        with self._ended:
+            self._ended.wait_for(lambda: not self._open, seconds)
+
+    def size_of(self, row: UploadRow) -> int:
+        """How much of a partial upload has arrived."""
+        handle = self.handle_of(row.id)
+        return handle.resumable() if handle else row.bytes
+
+    def start(self, login: Login, place: Place, *, append: bool = False, base: int | None = None) -> OpenUpload:
+        """A new upload. `base` is a descriptor whose bytes the file starts with."""
+        self._refuse_while_draining(place)
+        row, replaced = uploads.open_upload(
+            self._ledger,
+            tenant=login.tenant,
+            username=login.username,
+            feed=place.feed,
+            path=place.path,
+            address=login.address,
+            client=login.client,
+        )
+        for upload_id in replaced:
+            self._spooled(upload_id).unlink(missing_ok=True)
+        descriptor = os.open(self._spooled(row.id), os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+        size = copy(base, descriptor) if base is not None else 0
+        return self._enter(row, descriptor, base=size, resumed=False, append=append)
+
+    def resume(self, row: UploadRow, *, append: bool) -> OpenUpload:
+        """Go on with an incomplete upload."""
+        self._refuse_while_draining(Place("inbox", row.feed, row.path))
+        descriptor = os.open(self._spooled(row.id), os.O_RDWR | os.O_CLOEXEC)
+        row = uploads.resume(self._ledger, row.id)
+        return self._enter(row, descriptor, base=os.fstat(descriptor).st_size, resumed=True, append=append)
+
+    def finish(self, handle: OpenUpload) -> None:
+        """The client's CLOSE: when this returns the file is durable; else it raises and no drop was made."""
+        if not handle.changed and not handle.resumed:
+            # Opened over an older file and left as it was: that file stands.
+            self._abandon(handle, "closed without a write")
+            return
+        gap = handle.gap()
+        if gap is not None and handle.failure is None:
+            handle.failure = f"{handle}: bytes are missing from {gap} on; upload the file again, or resume it"
+        if handle.failure is not None:
+            self.break_off(handle, handle.failure)
+            raise asyncssh.SFTPFailure(handle.failure)
+        try:
+            self._store(handle)
+        except BaseException as error:
+            self._recall(handle.row.id)
+            self.break_off(handle, f"could not be stored: {type(error).__name__}")
+            raise
+        self._leave(handle)
+
+    def break_off(self, handle: OpenUpload, reason: str = DISCONNECTED) -> None:
+        """The handle ends without a drop: what can be resumed stays in the spool."""
+        size = handle.resumable()
+        os.ftruncate(handle.descriptor, size)
+        self._leave(handle)
+        self._interrupt(handle.row.id, size, reason)
+
+    def discard(self, row: UploadRow) -> None:
+        """The client removed its own partial upload."""
+        handle = self.handle_of(row.id)
+        if handle is not None:
+            handle.failure = f"{handle}: the file was removed while it was being uploaded; upload it again"
+        uploads.abort(self._ledger, row.id, "removed by the client")
+        self._spooled(row.id).unlink(missing_ok=True)
+
+    def land_stored(self, row: UploadRow, old: Place, new: Place) -> None:
+        """A file with a temporary name gets its final one: now it is a drop.
+
+        It goes back to the spool first, so that there is one way only in which a file lands.
+        """
+        settings = self._settings
+        with holding((row.tenant, old.feed, old.path)):
+            uploads.reopen(self._ledger, row.id, f"renamed to {new.path}")
+            with parent_of(inbox(settings, row.tenant, old.feed), old.path) as (folder, name):
+                os.rename(name, self._spooled(row.id), src_dir_fd=folder)
+                os.fsync(folder)
+        try:
+            self._land(row, new, None)
+        except BaseException as error:
+            self._recall(row.id)
+            self._interrupt(
+                row.id, self._spooled(row.id).stat().st_size, f"could not be landed: {type(error).__name__}"
+            )
+            raise
+
+    def recover(self) -> None:
+        """At start: the uploads that the last process left open are incomplete, or stored already."""
+        self._spooled("").mkdir(parents=True, exist_ok=True)
+        for row in uploads.open_uploads(self._ledger):
+            path = self._spooled(row.id)
+            if path.exists():
+                size = durable_prefix(path)
+                os.truncate(path, size)
+                self._interrupt(row.id, size, "the gateway ended before the close")
+            else:
+                self._recover_stored(row)
+
+    def _recover_stored(self, row: UploadRow) -> None:
+        try:
+            with parent_of(inbox(self._settings, row.tenant, row.feed), row.path) as (folder, name):
+                size = os.stat(name, dir_fd=folder, follow_symlinks=False).st_size
+            uploads.close_upload(self._ledger, row.id, size)
+        except OSError:
+            uploads.abort(self._ledger, row.id, "the gateway ended before the close and nothing had arrived")
+
+    def _store(self, handle: OpenUpload) -> None:
+        row = handle.row
+        feed = self._settings.tenants[row.tenant].feeds[row.feed]
+        if is_temporary(row.path, feed):
+            self._store_temporary(row, handle.size)
+        else:
+            self._land(row, Place("inbox", row.feed, row.path), handle.client_mtime)
+
+    def _land(self, row: UploadRow, place: Place, client_mtime: datetime | None) -> None:
+        drop_id = land(
+            self._settings,
+            self._ledger,
+            upload_id=row.id,
+            tenant=row.tenant,
+            feed=place.feed,
+            path=place.path,
+            username=row.username,
+            client_mtime=client_mtime,
+        )
+        log.info("upload_landed", tenant=row.tenant, user=row.username, place=str(place), upload=row.id, drop=drop_id)
+        self._pickup.wake()
+
+    def _store_temporary(self, row: UploadRow, size: int) -> None:
+        """Into the inbox without a drop. Renamed first: what is in the inbox then is found again by `recover`."""
+        sync(self._spooled(row.id))
+        root = inbox(self._settings, row.tenant, row.feed)
+        with holding((row.tenant, row.feed, row.path)), parent_of(root, row.path) as (folder, name):
+            os.rename(self._spooled(row.id), name, dst_dir_fd=folder)
+            os.fsync(folder)
+            sync(self._spooled(""))
+            uploads.close_upload(self._ledger, row.id, size)
+
+    def _abandon(self, handle: OpenUpload, reason: str) -> None:
+        self._leave(handle)
+        uploads.abort(self._ledger, handle.row.id, reason)
+        self._spooled(handle.row.id).unlink(missing_ok=True)
+
+    def _recall(self, upload_id: str) -> None:
+        """A landing that failed after its commit: the upload is open again, for its bytes are still in the spool."""
+        if uploads.get(self._ledger, upload_id).state == "closed":
+            uploads.reopen(self._ledger, upload_id, "could not be put into the inbox")
+
+    def _interrupt(self, upload_id: str, size: int, reason: str) -> None:
+        if uploads.get(self._ledger, upload_id).state != "open":
+            return  # The client removed it while it was open.
+        if uploads.interrupt(self._ledger, upload_id, size, reason) == "aborted":
+            self._spooled(upload_id).unlink(missing_ok=True)
+
+    def _refuse_while_draining(self, place: Place) -> None:
+        if self._draining:
+            raise UploadRefused(f"{place}: the gateway is being stopped; upload the file again in a minute")
+
+    def _spooled(self, upload_id: str) -> Path:
+        return spool_path(self._settings, upload_id)
+
+    def _enter(self, row: UploadRow, descriptor: int, *, base: int, resumed: bool, append: bool) -> OpenUpload:
+        limit = self._settings.tenants[row.tenant].feeds[row.feed].drop_bytes_max
+        handle = OpenUpload(row, descriptor, bytes_max=limit, base=base, resumed=resumed, append=append)
+        with self._ended:
+            self._open[row.id] = handle
+        return handle
+
+    def _leave(self, handle: OpenUpload) -> None:
+        with self._ended:
+            if self._open.pop(handle.row.id, None) is not None:
+                os.close(handle.descriptor)
+            self._ended.notify_all()
+
+
+def write_all(descriptor: int, pieces: Pieces, offset: int, length: int) -> None:
+    """pwritev until everything is written. Raises OSError."""
+    written = os.pwritev(descriptor, pieces, offset)
+    if written == length:
+        return
+    rest = memoryview(b"".join(pieces))[written:]
+    while rest:
+        offset += written
+        written = os.pwrite(descriptor, rest, offset)
+        rest = rest[written:]
+
+
+def copy(source: int, target: int) -> int:
+    """All bytes of one file into another, shared where the file system can; returns how many."""
+    total = 0
+    while count := os.copy_file_range(source, target, COPY_BYTES, total, total):
+        total += count
+    return total
+
+
+def durable_prefix(path: Path) -> int:
+    """The gapless start of a file that was left behind while it was being written out of order.
+
+    Where a hole begins, up to a block before it may be the zeros of a block that was only written in part.
+    """
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        hole = os.lseek(file.fileno(), 0, os.SEEK_HOLE) if size else 0
+        block = os.fstat(file.fileno()).st_blksize
+    return size if hole >= size else max(0, hole - block)
