@@ -52,6 +52,9 @@ class LocalFiles:
 
     def consider(self, name: Name, root: Path, found: os.stat_result) -> None:
         """A file of which the ledger knows no drop: one more look at it, and it lands when it is finished."""
+        if not is_text(name[2]):
+            self._complain(name, "its name is not UTF-8")
+            return
         sight = self._before.get(name)
         if sight is None or not sight.shows(found):
             sight = Sight(found.st_ino, found.st_size, found.st_ctime_ns, self._now)
@@ -71,10 +74,14 @@ class LocalFiles:
         except FileNotFoundError:
             return False
         except OSError as error:
-            if name not in self._complained:
-                self._complained.add(name)
-                log.warning("local file cannot be read", tenant=name[0], feed=name[1], path=name[2], error=str(error))
+            self._complain(name, str(error))
             return False
+
+    def _complain(self, name: Name, reason: str) -> None:
+        """Once for each name: it stands there until somebody acts."""
+        if name not in self._complained:
+            self._complained.add(name)
+            log.warning("local file is not picked up", tenant=name[0], feed=name[1], path=ascii(name[2]), reason=reason)
 
     def _land(self, name: Name, sight: Sight) -> None:
         before = drops.newest(self._ledger, *name)
@@ -83,6 +90,15 @@ class LocalFiles:
         tenant, feed, path = name
         landing = Landing(tenant, feed, path, sight.bytes, sight.inode, landed_at=sight.since, settles_at=self._now)
         drops.record_landing(self._ledger, landing)
+
+
+def is_text(path: str) -> bool:
+    """Whether the path is valid Unicode; a file name may be any bytes, the ledger holds text."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def nobody_writes(root: Path, path: str) -> bool:

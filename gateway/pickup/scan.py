@@ -5,15 +5,18 @@ It does not trust events. Start-up, a missed event and a live event share this o
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
+from collections import deque
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 
+import structlog
+
 from gateway import clock
 from gateway.config import FeedSettings, LiveSettings, Settings
-from gateway.errors import LedgerError
 from gateway.ledger import Ledger, drops, jobs
 from gateway.ledger.drops import DropRow, Name, WaitingFile
 from gateway.pickup.claim import take_file
@@ -22,6 +25,9 @@ from gateway.pickup.holding import holding
 from gateway.pickup.local import LocalFiles
 from gateway.pickup.names import is_temporary
 
+log = structlog.get_logger()
+
+LOOK_AGAIN_SECONDS = 5.0
 CLAIMS_MAX = 50
 """Drops that are claimed in one transaction: few enough that a landing never waits long for a name."""
 
@@ -84,7 +90,11 @@ class Scan:
             with self._ledger.transaction():
                 claimed = [drop for drop in ready if claim_one(settings, self._ledger, drop)]
             for drop in claimed:
-                take_file(settings, drops.get(self._ledger, drop.id))
+                try:
+                    take_file(settings, drops.get(self._ledger, drop.id))
+                except OSError as error:
+                    # It stands in the inbox and is known as claimed; its job takes it when it begins.
+                    log.warning("claimed file could not be taken yet", drop=drop.id, error=str(error))
         return len(claimed)
 
 
@@ -94,14 +104,17 @@ def claim_one(settings: Settings, ledger: Ledger, drop: DropRow) -> bool:
     if drops.get(ledger, drop.id) != drop:
         return False
     if drop.state == "landed":
-        if give_up_if_missing(settings, ledger, drop):
+        try:
+            if give_up_if_missing(settings, ledger, drop):
+                return False
+        except OSError as error:
+            # Later, so that it does not keep the drops behind it from their claim.
+            log.warning("landed file cannot be looked at yet", drop=drop.id, error=str(error))
+            drops.restart_settling(ledger, drop.id, now, LOOK_AGAIN_SECONDS)
             return False
         drops.queue(ledger, drop.id)
         jobs.create(ledger, drop, uploader(settings, drop), now)
-    try:
-        drops.claim(ledger, drop.id, now)
-    except LedgerError:
-        return False  # Another process claimed it: then it is not ours.
+    drops.claim(ledger, drop.id, now)
     return True
 
 
@@ -128,24 +141,29 @@ def look(root: Path, path: str) -> os.stat_result | None:
     try:
         with parent_of(root, path) as (folder, name):
             found = os.stat(name, dir_fd=folder, follow_symlinks=False)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            return None
+        raise
     return found if stat.S_ISREG(found.st_mode) else None
 
 
-def files_below(root: Path, folder: str = "") -> Iterator[tuple[str, os.stat_result]]:
-    """The regular files below an inbox with their paths relative to it, by name. Links are not followed."""
-    try:
-        with os.scandir(root / folder) as found:
-            entries = sorted(found, key=lambda entry: entry.name)
-    except (FileNotFoundError, NotADirectoryError):
-        return  # Removed while the walk was under way.
-    for entry in entries:
-        path = f"{folder}{entry.name}"
-        if entry.is_dir(follow_symlinks=False):
-            yield from files_below(root, f"{path}/")
-        elif entry.is_file(follow_symlinks=False) and (status := status_of(entry)):
-            yield path, status
+def files_below(root: Path) -> Iterator[tuple[str, os.stat_result]]:
+    """The regular files below an inbox, with their paths relative to it. Links are not followed."""
+    folders = deque([""])
+    while folders:
+        folder = folders.popleft()
+        try:
+            with os.scandir(root / folder) as found:
+                entries = list(found)
+        except (FileNotFoundError, NotADirectoryError):
+            continue  # Removed while the walk was under way.
+        for entry in entries:
+            path = f"{folder}{entry.name}"
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(f"{path}/")
+            elif entry.is_file(follow_symlinks=False) and (status := status_of(entry)):
+                yield path, status
 
 
 def status_of(entry: os.DirEntry[str]) -> os.stat_result | None:

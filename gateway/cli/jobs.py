@@ -1,0 +1,140 @@
+"""`gateway jobs`, `gateway job`, `gateway requeue`: what happened, read from the ledger."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gateway import clock
+from gateway.cli.listing import print_list
+from gateway.cli.options import config_option
+from gateway.config import load
+from gateway.errors import LedgerError
+from gateway.ledger import Ledger
+from gateway.ledger import jobs as ledger_jobs
+from gateway.ledger.jobs import JobRow, Transition
+from gateway.ledger.migrations import JOB_STATUSES
+
+JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+COLUMNS = ("UPLOADED (UTC)", "TENANT", "FEED", "FILE", "STATUS", "ROWS", "ACCEPTED", "ERRORS", "SECONDS", "JOB")
+COUNTS = ("total", "accepted", "merged", "duplicate", "rejected", "withheld", "blank")
+
+
+@click.command()
+@click.option("--tenant", help="Only of this tenant.")
+@click.option("--feed", help="Only of this feed.")
+@click.option("--status", type=click.Choice(JOB_STATUSES), help="Only with this status.")
+@click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="At most so many.")
+@JSON_OPTION
+@config_option
+def jobs(tenant: str | None, feed: str | None, status: str | None, limit: int, as_json: bool, root: Path) -> None:
+    """List jobs, the newest first."""
+    with opened_ledger(root) as ledger:
+        found = ledger_jobs.select(ledger, tenant=tenant, feed=feed, status=status, limit=limit)
+    if as_json:
+        click.echo(json.dumps([job.to_dict() for job in found], indent=2))
+    elif found:
+        print_list(COLUMNS, map(job_line, found))
+    else:
+        click.echo("No jobs.")
+
+
+@click.command()
+@click.argument("job_id", metavar="ID")
+@JSON_OPTION
+@config_option
+def job(job_id: str, as_json: bool, root: Path) -> None:
+    """Show one job and all that happened to it. The beginning of its ID is enough, if no other job has it."""
+    with opened_ledger(root) as ledger:
+        found = ledger_jobs.find(ledger, job_id)
+        transitions = ledger_jobs.transitions_of(ledger, found)
+    if as_json:
+        history = [asdict(transition) | {"at": clock.text(transition.at)} for transition in transitions]
+        click.echo(json.dumps(found.to_dict() | {"transitions": history}, indent=2))
+        return
+    for name, value in job_facts(found):
+        click.echo(f"{name:<14} {value}")
+    click.echo()
+    print_list(("AT (UTC)", "WHAT", "FROM", "TO", "WHY"), map(transition_line, transitions))
+
+
+@click.command()
+@click.argument("job_id", metavar="ID")
+@config_option
+def requeue(job_id: str, root: Path) -> None:
+    """Run a completed or failed job again on the same bytes. A running gateway begins it within a second."""
+    with opened_ledger(root) as ledger:
+        found = ledger_jobs.find(ledger, job_id)
+        ledger_jobs.requeue(ledger, found.id, clock.now())
+    click.echo(f"Job {found.id} ({found.tenant}/{found.feed}/{found.filename}) is queued again.")
+
+
+@contextmanager
+def opened_ledger(root: Path) -> Iterator[Ledger]:
+    """The ledger of a configuration directory; LedgerError when no gateway has made it yet."""
+    path = load(root).ledger_path
+    if not path.is_file():
+        raise LedgerError(f"{path}: there is no ledger yet; `gateway serve` makes it")
+    ledger = Ledger(path)
+    try:
+        yield ledger
+    finally:
+        ledger.close()
+
+
+def job_line(found: JobRow) -> tuple[str, ...]:
+    return (
+        shown_time(found.uploaded_on),
+        found.tenant,
+        found.feed,
+        found.filename,
+        found.status,
+        f"{found.total_rows:,}",
+        f"{found.accepted_rows:,}",
+        f"{found.rejected_rows:,}",
+        shown_seconds(found.elapsed_time),
+        found.id,
+    )
+
+
+def job_facts(found: JobRow) -> list[tuple[str, Any]]:
+    """What a person wants to know about a job, as name and value; what is not known is left out."""
+    counts = ", ".join(f"{getattr(found, f'{name}_rows'):,} {name}" for name in COUNTS)
+    problems = ", ".join(f"{code} {count:,}" for code, count in found.problems_by_code.items())
+    facts = [
+        ("job", found.id),
+        ("file", f"{found.tenant}/{found.feed}/{found.filename} ({found.file_size:,} bytes)"),
+        ("status", f"{found.status} since {shown_time(found.status_since)}, tries {found.tries}"),
+        ("uploaded", f"{shown_time(found.uploaded_on)} by {found.uploaded_by or 'a local program'}"),
+        (
+            "ran",
+            f"{shown_time(found.start_time)} to {shown_time(found.end_time)} ({shown_seconds(found.elapsed_time)} s)",
+        ),
+        ("contract", f"{found.contract} {found.contract_sha256[:12]}" if found.contract_sha256 else found.contract),
+        ("rows", counts),
+        ("problems", problems),
+        ("failed because", "; ".join(found.reason_for_failure)),
+        ("same bytes as", found.duplicate_of),
+        ("repairs", found.repairs),
+    ]
+    return [(name, value) for name, value in facts if value]
+
+
+def transition_line(transition: Transition) -> tuple[str, ...]:
+    at = transition.at.strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
+    return at, transition.kind, transition.old or "", transition.new, transition.reason or ""
+
+
+def shown_time(at: datetime | None) -> str:
+    return at.strftime("%Y-%m-%d %H:%M:%S") if at else "–"
+
+
+def shown_seconds(seconds: float | None) -> str:
+    return "–" if seconds is None else f"{seconds:.2f}"

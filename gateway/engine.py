@@ -1,0 +1,199 @@
+"""The engine: runs jobs in local worker processes, so that a drop that kills its worker kills nothing else.
+
+Each worker has a pipe of its own and shares no lock and no queue with the others: a worker that is killed, idle
+or at work, can neither block nor break another one. (A pool with a shared queue cannot promise that.)
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import queue
+import signal
+import threading
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing import get_context, parent_process
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from gateway.errors import GatewayError, WorkerDied
+from gateway.pipeline.drop import Drop, Outcome
+
+SPAWN = get_context("spawn")
+READY = "ready"
+
+Progress = Callable[[str], None]
+
+
+class EngineStopped(WorkerDied):
+    """The engine was stopped while the job ran."""
+
+
+class PipelineCrashed(GatewayError):
+    """The pipeline raised: a bug of ours. The message is the error's type and where it was raised.
+
+    The error's own message is left out, because it may quote the partner's rows.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Crash:
+    """What a worker sends when the pipeline raised."""
+
+    where: str
+
+
+class Engine:
+    """`workers` warm processes; each runs one job at a time. `run` may be called from any thread."""
+
+    def __init__(self, workers: int) -> None:
+        self._size = workers
+        self._idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
+        self._all: set[Worker] = set()
+        self._lock = threading.Lock()
+        self._stopped = False
+
+    def start(self) -> None:
+        """Start the workers and wait until each has imported what a job needs. WorkerDied when one does not."""
+        workers = [self._new_worker() for _ in range(self._size)]
+        for worker in workers:
+            worker.wait_until_ready()
+            self._idle.put(worker)
+
+    def run(self, drop: Drop, staging: Path, on_progress: Progress) -> Outcome:
+        """Run one job in a worker; waits for an idle one.
+
+        Raises WorkerDied when the worker ended before the outcome came, EngineStopped when `stop` ended it, and
+        PipelineCrashed when the pipeline raised.
+        """
+        worker = self._idle.get()
+        try:
+            if not worker.is_alive():
+                worker = self._replace(worker)
+            outcome = worker.run(drop, staging, on_progress)
+        except PipelineCrashed:
+            self._idle.put(worker)
+            raise
+        except BaseException:
+            self._idle.put(self._replace(worker))
+            raise
+        self._idle.put(worker)
+        return outcome
+
+    def stop(self) -> None:
+        """End every worker at once, also those at work."""
+        with self._lock:
+            self._stopped = True
+            for worker in self._all:
+                worker.end()
+
+    def worker_pids(self) -> list[int]:
+        """The process ids of the workers."""
+        with self._lock:
+            return sorted(worker.pid for worker in self._all)
+
+    def _new_worker(self) -> Worker:
+        with self._lock:
+            if self._stopped:
+                raise EngineStopped("the engine was stopped")
+            worker = Worker()
+            self._all.add(worker)
+            return worker
+
+    def _replace(self, worker: Worker) -> Worker:
+        """A new worker in the place of one that died, or that nobody can trust any more."""
+        worker.end()
+        with self._lock:
+            self._all.discard(worker)
+        return self._new_worker()
+
+
+class Worker:
+    """One worker process and our end of its pipe."""
+
+    def __init__(self) -> None:
+        self._pipe, theirs = SPAWN.Pipe()
+        self._process = SPAWN.Process(target=work, args=(theirs,), name="gateway-worker", daemon=True)
+        self._process.start()
+        # With their end closed here, the end of the process is the end of the pipe.
+        theirs.close()
+        self._ready = False
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid or 0
+
+    def wait_until_ready(self) -> None:
+        while not self._ready:
+            self._ready = self._receive() == READY
+
+    def is_alive(self) -> bool:
+        return self._process.is_alive()
+
+    def run(self, drop: Drop, staging: Path, on_progress: Progress) -> Outcome:
+        self.wait_until_ready()
+        try:
+            self._pipe.send((drop, staging))
+        except OSError as error:
+            raise WorkerDied("the worker process ended before the job began") from error
+        while True:
+            answer = self._receive()
+            if isinstance(answer, Outcome):
+                return answer
+            if isinstance(answer, Crash):
+                raise PipelineCrashed(answer.where)
+            on_progress(answer)
+
+    def end(self) -> None:
+        """Kill the process. Whoever waits for its answer finds the pipe at its end."""
+        self._process.kill()
+        self._process.join()
+
+    def _receive(self) -> Outcome | Crash | str:
+        try:
+            answer: Outcome | Crash | str = self._pipe.recv()
+        except (EOFError, OSError) as error:
+            self._process.join()
+            raise WorkerDied(f"the worker process ended in the middle ({self._how_it_ended()})") from error
+        return answer
+
+    def _how_it_ended(self) -> str:
+        code = self._process.exitcode
+        return signal.Signals(-code).name if code is not None and code < 0 else f"exit code {code}"
+
+
+def work(pipe: Connection) -> None:
+    """The main function of a worker process: jobs come in by the pipe, progress and outcomes go out."""
+    # A Ctrl-C in the gateway's terminal reaches every process; the gateway drains, and decides about its workers.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=end_with_parent, name="parent-watch", daemon=True).start()
+    pipeline = importlib.import_module("gateway.pipeline")
+    pipe.send(READY)
+    while True:
+        try:
+            drop, staging = pipe.recv()
+        except EOFError:
+            return
+        try:
+            answer = pipeline.process(drop, staging, pipe.send)
+        except Exception as error:
+            answer = Crash(where_it_was_raised(error))
+        pipe.send(answer)
+
+
+def end_with_parent() -> None:
+    """A worker without its gateway must not go on writing: another gateway may have the job by then."""
+    gateway = parent_process()
+    if gateway is not None:
+        gateway.join()
+        os._exit(1)
+
+
+def where_it_was_raised(error: BaseException) -> str:
+    """`KeyError in order.py:31 sort_rows`, for each error of the chain, the outermost first."""
+    frame = traceback.extract_tb(error.__traceback__)[-1:]
+    places = "".join(f" in {Path(one.filename).name}:{one.lineno} {one.name}" for one in frame)
+    cause = error.__cause__ or error.__context__
+    return f"{type(error).__name__}{places}" + (f", from {where_it_was_raised(cause)}" if cause else "")

@@ -1,0 +1,153 @@
+"""The passage of one job: take the bytes, run the pipeline, commit its outcome, publish, finish.
+
+Every step can be repeated: after a kill at any point the job starts over, or publishes what is already staged.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from gateway import clock, pipeline
+from gateway.config import Settings
+from gateway.engine import Engine, EngineStopped, PipelineCrashed
+from gateway.errors import WorkerDied
+from gateway.ledger import Ledger, drops, jobs
+from gateway.ledger.jobs import Ending, JobRow
+from gateway.pickup.claim import original_path, take_file, work_dir
+from gateway.pickup.describe import describe, digest
+from gateway.pickup.holding import holding
+from gateway.pipeline.drop import Drop, Outcome
+
+log = structlog.get_logger()
+
+OUR_FAULT = "gateway_failure"
+OUR_FAULT_HINT = (
+    "This is on our side; nothing is wrong with your file as far as we know. We run it again once it is mended."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """One begun job on its way. `settings` are those of the moment it began."""
+
+    settings: Settings
+    ledger: Ledger
+    engine: Engine
+    job: JobRow
+
+    def run(self) -> None:
+        """From validating to the end, or back to the queue when the try was cut short."""
+        if self.job.status == "pending_refresh":
+            self.publish(Outcome.from_json(str(self.job.outcome)))
+            return
+        drop_row = drops.get(self.ledger, self.job.drop_id)
+        with holding(drop_row.name):
+            here = take_file(self.settings, drop_row)
+        sha256 = digest(original_path(self.settings, self.job.id)) if here else ""
+        if sha256:
+            drops.set_sha256(self.ledger, drop_row.id, sha256)
+        # Of two drops with the same bytes the second must see how the first ended.
+        with holding(("same bytes", drop_row.tenant, drop_row.feed, sha256)):
+            described = describe(self.settings, self.ledger, self.job, drop_row, sha256)
+            failure = described.failure if here else "the file was removed or changed before it could be read"
+            outcome = self.process(described.drop, failure)
+            if outcome is not None:
+                self.commit(outcome)
+
+    def process(self, drop: Drop, failure: str | None) -> Outcome | None:
+        """The outcome; None when the job went back to the queue."""
+        staging = self.empty_staging()
+        if failure:
+            return self.fail(drop, staging, failure)
+        if self.job.tries > self.settings.gateway.pickup.tries_max:
+            return self.fail(drop, staging, f"the gateway was ended {self.job.tries - 1} times while it read the file")
+        try:
+            return self.engine.run(drop, staging, self.note_progress)
+        except EngineStopped:
+            jobs.return_to_queue(self.ledger, self.job.id, "the gateway stops", clock.now())
+        except (WorkerDied, PipelineCrashed) as error:
+            log.error("job was cut short", job=self.job.id, tries=self.job.tries, error=str(error))
+            if self.job.tries >= self.settings.gateway.pickup.tries_max:
+                return self.fail(drop, self.empty_staging(), f"processing was cut short {self.job.tries} times")
+            jobs.try_again(self.ledger, self.job.id, str(error), clock.now())
+        return None
+
+    def fail(self, drop: Drop, staging: Path, message: str) -> Outcome:
+        """The outcome of a job that the gateway itself could not do: with a report that says so."""
+        log.error("job failed on our side", job=self.job.id, tenant=drop.tenant, feed=drop.feed, reason=message)
+        return pipeline.fail(drop, staging, code=OUR_FAULT, message=message, hint=OUR_FAULT_HINT)
+
+    def note_progress(self, word: str) -> None:
+        if word == "processing":
+            jobs.begin_processing(self.ledger, self.job.id, clock.now())
+
+    def commit(self, outcome: Outcome) -> None:
+        """From here on the results are decided, and only their publication is left."""
+        if self.job.outcome is not None:
+            retract(Outcome.from_json(self.job.outcome), self.outbox)
+        jobs.stage(self.ledger, self.job.id, outcome.to_json(), clock.now())
+        self.publish(outcome)
+
+    def publish(self, outcome: Outcome) -> None:
+        pipeline.publish(outcome, self.staging, self.outbox)
+        jobs.finish(self.ledger, self.job.id, ending(outcome), clock.now())
+        shutil.rmtree(self.staging.parent, ignore_errors=True)
+        log.info(
+            "job ended",
+            job=self.job.id,
+            tenant=self.job.tenant,
+            feed=self.job.feed,
+            file=self.job.filename,
+            status=outcome.status,
+            rows=outcome.counts.total,
+            rejected=outcome.counts.rejected,
+            seconds=round(outcome.elapsed_time, 3),
+        )
+
+    @property
+    def outbox(self) -> Path:
+        return self.settings.tenant_dir(self.job.tenant) / "outbox" / self.job.feed
+
+    @property
+    def staging(self) -> Path:
+        """Of this try only: a worker that outlives its gateway for a moment writes into another folder."""
+        return work_dir(self.settings, self.job.id) / "out" / str(self.job.tries)
+
+    def empty_staging(self) -> Path:
+        shutil.rmtree(self.staging, ignore_errors=True)
+        self.staging.mkdir(parents=True)
+        return self.staging
+
+
+def retract(outcome: Outcome, outbox: Path) -> None:
+    """Take back what an earlier run of a requeued job published, the report first; the new run replaces it."""
+    for file in reversed(outcome.files):
+        (outbox / file.name).unlink(missing_ok=True)
+
+
+def ending(outcome: Outcome) -> Ending:
+    """The outcome as the ledger's columns."""
+    counts = outcome.counts
+    return Ending(
+        status=outcome.status,
+        start_time=outcome.start_time,
+        end_time=outcome.end_time,
+        elapsed_time=outcome.elapsed_time,
+        contract=outcome.contract,
+        contract_sha256=outcome.contract_sha256,
+        total_rows=counts.total,
+        accepted_rows=counts.accepted,
+        merged_rows=counts.merged,
+        duplicate_rows=counts.duplicate,
+        rejected_rows=counts.rejected,
+        withheld_rows=counts.withheld,
+        blank_rows=counts.blank,
+        problems_by_code=dict(outcome.problems_by_code),
+        reason_for_failure=outcome.reason_for_failure,
+        duplicate_of=outcome.duplicate_of,
+        repairs=outcome.repairs,
+    )

@@ -1,0 +1,216 @@
+"""Pickup: the threads that turn landed drops into finished jobs.
+
+One thread scans; it wakes at start, on a landing, on a watchdog event, when a drop settles, when another process
+has changed the ledger, and every `scan_seconds`. One slot for each worker process takes jobs through their passage.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+
+import structlog
+
+from gateway import clock
+from gateway.config import LiveSettings
+from gateway.engine import Engine
+from gateway.ledger import Ledger, drops, jobs
+from gateway.ledger.jobs import JobRow
+from gateway.pickup.landing import finish_landings
+from gateway.pickup.passage import Passage
+from gateway.pickup.scan import Scan
+from gateway.pickup.watch import Watch
+
+log = structlog.get_logger()
+
+LEDGER_POLL_SECONDS = 0.5
+WALK_SPACING_SECONDS_MIN = 0.2
+WALK_SPACING_TIMES = 10
+"""A walk that took long keeps the next one away ten times as long, so that walks take a tenth of a core at most."""
+
+
+class Pickup:
+    """Starts, wakes and drains the scan and the slots. Everything that must last is in the ledger."""
+
+    def __init__(self, live: LiveSettings, ledger: Ledger, engine: Engine) -> None:
+        self._live = live
+        self._ledger = ledger
+        self._engine = engine
+        self._scan = Scan(live, ledger)
+        self._watch = Watch(self._see_event)
+        self._stopping = threading.Event()
+        self._bell = threading.Event()
+        self._walk_wanted = True
+        self._news = 0
+        self._work = threading.Condition()
+        self._running: set[str] = set()
+        self._unpublished: deque[JobRow] = deque()
+        self._threads: list[threading.Thread] = []
+
+    def start(self) -> None:
+        """Finish what an earlier process left behind, then begin."""
+        if unfinished := finish_landings(self._live.current, self._ledger):
+            log.info("landings finished that were cut short", count=unfinished)
+        self._recover()
+        self._watch.follow(self._live.current)
+        slots = [(f"slot-{number}", self._slot) for number in range(self._live.current.gateway.engine.workers)]
+        for name, main in [("scan", self._scan_on), *slots]:
+            thread = threading.Thread(target=main, name=name, daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def stop(self, drain_seconds: float = 30.0) -> None:
+        """Begin no further job and let the running ones finish; those that do not go back to the queue."""
+        self._stopping.set()
+        self.wake()
+        self._tell_slots()
+        self._watch.stop()
+        deadline = time.monotonic() + drain_seconds
+        for thread in self._threads:
+            thread.join(max(deadline - time.monotonic(), 0))
+        if any(thread.is_alive() for thread in self._threads):
+            log.warning("jobs return to the queue", jobs=sorted(self._running))
+            self._engine.stop()
+            for thread in self._threads:
+                thread.join()
+
+    def wake(self) -> None:
+        """A drop has landed: look when it settles. From any thread; returns at once."""
+        self._bell.set()
+
+    def claim_now(self, drop_id: str) -> None:
+        """Claim a drop if it has settled, so that its name in the inbox is free when this returns."""
+        self._scan.claim_now(drop_id)
+        self._tell_slots()
+
+    def follow_settings(self) -> None:
+        """The settings are new: watch the inboxes of new tenants, and look into all."""
+        self._watch.follow(self._live.current)
+        self._see_event()
+
+    def _see_event(self) -> None:
+        self._walk_wanted = True
+        self._bell.set()
+
+    def _scan_on(self) -> None:
+        """The scan thread. An error costs one round, never the thread."""
+        rounds = Rounds(self._live.current.gateway.pickup.scan_seconds)
+        version = self._ledger.data_version()
+        while not self._stopping.is_set():
+            try:
+                self._scan_once(rounds)
+                if version != (version := self._ledger.data_version()):
+                    self._tell_slots()
+            except Exception:
+                log.exception("the scan failed; the next one comes")
+                self._stopping.wait(LEDGER_POLL_SECONDS)
+            self._bell.wait(self._seconds_to_wait(rounds))
+            self._bell.clear()
+
+    def _scan_once(self, rounds: Rounds) -> None:
+        if rounds.is_walk_due(self._walk_wanted):
+            self._walk_wanted = False
+            if rounds.is_full_round_due():
+                self._recover()
+            with rounds.timed_walk():
+                rounds.look_again_at = self._scan.walk()
+        if self._scan.claim_settled():
+            self._tell_slots()
+
+    def _seconds_to_wait(self, rounds: Rounds) -> float:
+        """Until a drop settles or a walk is due, and never longer than the ledger may go unread."""
+        settling = drops.next_settling(self._ledger)
+        until_settled = (settling - clock.now()).total_seconds() if settling else LEDGER_POLL_SECONDS
+        return max(min(until_settled, rounds.seconds_to_walk(self._walk_wanted), LEDGER_POLL_SECONDS), 0)
+
+    def _recover(self) -> None:
+        """Put jobs that nobody has in hand back on their way: after a kill, or after an error of ours."""
+        with self._work:
+            for job in jobs.begun(self._ledger):
+                if job.id in self._running:
+                    continue
+                log.warning("job is taken up again", job=job.id, status=job.status)
+                if job.status == "pending_refresh":
+                    self._running.add(job.id)
+                    self._unpublished.append(job)
+                else:
+                    jobs.try_again(self._ledger, job.id, "its process ended", clock.now())
+        self._tell_slots()
+
+    def _tell_slots(self) -> None:
+        with self._work:
+            self._news += 1
+            self._work.notify_all()
+
+    def _slot(self) -> None:
+        """One slot: a passage at a time, until the gateway stops."""
+        while not self._stopping.is_set():
+            with self._work:
+                seen = self._news
+            job = self._begin_next()
+            if job is None:
+                with self._work:
+                    while self._news == seen and not self._stopping.is_set():
+                        self._work.wait()
+                continue
+            try:
+                Passage(self._live.current, self._ledger, self._engine, job).run()
+            except Exception:
+                log.exception("the passage broke off; it is taken up again", job=job.id)
+            with self._work:
+                self._running.discard(job.id)
+            # The next generation of the name may have waited for this one.
+            self._tell_slots()
+
+    def _begin_next(self) -> JobRow | None:
+        with self._work:
+            if self._stopping.is_set():
+                return None
+            if self._unpublished:
+                return self._unpublished.popleft()
+            try:
+                job = jobs.begin_next(self._ledger, clock.now())
+            except Exception:
+                log.exception("no job could be begun; the next round tries again")
+                return None
+            if job is not None:
+                self._running.add(job.id)
+            return job
+
+
+class Rounds:
+    """When the scan thread walks through the inboxes."""
+
+    def __init__(self, scan_seconds: float) -> None:
+        self._scan_seconds = scan_seconds
+        self._next_round = 0.0
+        self._spaced_until = 0.0
+        self.look_again_at: datetime | None = None
+
+    def is_walk_due(self, wanted: bool) -> bool:
+        return self.seconds_to_walk(wanted) <= 0
+
+    def is_full_round_due(self) -> bool:
+        """True every `scan_seconds`."""
+        due = time.monotonic() >= self._next_round
+        if due:
+            self._next_round = time.monotonic() + self._scan_seconds
+        return due
+
+    def seconds_to_walk(self, wanted: bool) -> float:
+        now = time.monotonic()
+        asked = 0.0 if wanted else self._next_round - now
+        if self.look_again_at is not None:
+            asked = min(asked, (self.look_again_at - clock.now()).total_seconds())
+        return max(asked, self._spaced_until - now)
+
+    @contextmanager
+    def timed_walk(self) -> Iterator[None]:
+        began = time.monotonic()
+        yield
+        ended = time.monotonic()
+        self._spaced_until = ended + max(WALK_SPACING_SECONDS_MIN, WALK_SPACING_TIMES * (ended - began))

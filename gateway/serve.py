@@ -1,0 +1,193 @@
+"""Serving: starts everything in order, follows the settings, and stops everything in reverse."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import signal
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import structlog
+
+from gateway import contracts
+from gateway.config import LiveSettings, Settings
+from gateway.contracts import samples
+from gateway.engine import Engine
+from gateway.errors import AlreadyServing, ConfigError, GatewayError
+from gateway.ledger import Ledger
+from gateway.pickup.pickup import Pickup
+from gateway.sftp import SftpListener
+
+log = structlog.get_logger()
+
+FOLLOW_SECONDS = 1.0
+SESSIONS_DRAIN_SECONDS = 5.0
+JOBS_DRAIN_SECONDS = 30.0
+AT_ONCE = 130
+"""The exit code after a second signal."""
+
+Announce = Callable[[str], None]
+
+
+async def serve(live: LiveSettings, announce: Announce) -> None:
+    """Serve until SIGTERM or SIGINT, then drain: no new logins, running jobs end or go back to the queue.
+
+    A second signal ends the process at once; the next start takes up what was left. Raises AlreadyServing,
+    ConfigError, LedgerError, and GatewayError when the port cannot be had.
+    """
+    settings = live.current
+    with alone_in(settings.data_dir):
+        make_folders(settings)
+        check_data_dir(settings)
+        ledger = Ledger(settings.ledger_path)
+        engine = Engine(settings.gateway.engine.workers)
+        stopping = stop_on_signals(engine)
+        try:
+            await asyncio.to_thread(engine.start)
+            await asyncio.to_thread(write_samples, settings)
+            pickup = Pickup(live, ledger, engine)
+            await asyncio.to_thread(pickup.start)
+            try:
+                await listen(live, ledger, pickup, announce, stopping)
+            finally:
+                await asyncio.to_thread(pickup.stop, JOBS_DRAIN_SECONDS)
+        finally:
+            engine.stop()
+            ledger.close()
+    log.info("stopped")
+
+
+async def listen(
+    live: LiveSettings, ledger: Ledger, pickup: Pickup, announce: Announce, stopping: asyncio.Event
+) -> None:
+    """Serve SFTP until the gateway is to stop."""
+    listener = SftpListener(live, ledger, pickup)
+    sftp = live.current.gateway.sftp
+    try:
+        port = await listener.start()
+    except OSError as error:
+        raise GatewayError(f"cannot listen on {sftp.host}:{sftp.port}: {error.strerror or error}") from error
+    try:
+        announce(welcome(live.current, port))
+        log.info("serving", host=sftp.host, port=port, data=str(live.current.data_dir))
+        await follow_settings(live, pickup, stopping)
+        log.info("stopping: running jobs finish; a second signal ends them at once")
+    finally:
+        await listener.stop(SESSIONS_DRAIN_SECONDS)
+
+
+async def follow_settings(live: LiveSettings, pickup: Pickup, stopping: asyncio.Event) -> None:
+    """Take changed tenants, users and feeds while nothing stops us."""
+    while not stopping.is_set():
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stopping.wait(), FOLLOW_SECONDS)
+        try:
+            if live.refresh():
+                log.info("settings have changed", tenants=sorted(live.current.tenants))
+                await asyncio.to_thread(take_settings, live.current, pickup)
+        except (ConfigError, OSError) as error:
+            log.error("changed settings cannot be used; those from before stay", error=str(error))
+
+
+def take_settings(settings: Settings, pickup: Pickup) -> None:
+    make_folders(settings)
+    write_samples(settings)
+    pickup.follow_settings()
+
+
+def stop_on_signals(engine: Engine) -> asyncio.Event:
+    """An event that the first SIGTERM or SIGINT sets. The second one ends the process."""
+    stopping = asyncio.Event()
+
+    def stop() -> None:
+        if stopping.is_set():
+            engine.stop()
+            os._exit(AT_ONCE)
+        stopping.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop)
+    return stopping
+
+
+@contextlib.contextmanager
+def alone_in(data_dir: Path) -> Iterator[None]:
+    """Hold the lock of a data directory, or AlreadyServing. The kernel frees it when the process ends."""
+    data_dir.mkdir(parents=True, exist_ok=True)
+    with (data_dir / "gateway.lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise AlreadyServing(
+                f"{data_dir}: another gateway (process {lock.read().strip() or 'unknown'}) serves this data directory"
+            ) from None
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
+        yield
+
+
+def make_folders(settings: Settings) -> None:
+    """The spool, and for each feed its folders in inbox, outbox and samples."""
+    for folder in ("uploads", "work"):
+        (settings.spool_dir / folder).mkdir(parents=True, exist_ok=True)
+    for name, tenant in settings.tenants.items():
+        for shown in ("inbox", "outbox", "samples"):
+            folder = settings.tenant_dir(name) / shown
+            folder.mkdir(parents=True, exist_ok=True)
+            for feed in tenant.feeds:
+                (folder / feed).mkdir(exist_ok=True)
+
+
+def check_data_dir(settings: Settings) -> None:
+    """Landing and publishing are renames: spool and tenants must be on one file system, and writable."""
+    tenants = settings.data_dir / "tenants"
+    tenants.mkdir(exist_ok=True)
+    for folder in (settings.spool_dir, tenants):
+        try:
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise ConfigError(f"{folder}: the gateway cannot write there: {error.strerror}") from error
+    if settings.spool_dir.stat().st_dev != tenants.stat().st_dev:
+        raise ConfigError(
+            f"{settings.spool_dir} and {tenants} are on different file systems; a drop could not be moved from one to "
+            "the other in one step. Put both on the same one"
+        )
+
+
+def write_samples(settings: Settings) -> None:
+    """The sample files of every feed (C25). A contract that is broken is logged; its feed's jobs will say so."""
+    for name, tenant in settings.tenants.items():
+        for feed, policy in tenant.feeds.items():
+            try:
+                contract = contracts.load(policy.contract, settings.root)
+            except ConfigError as error:
+                log.error("contract cannot be used", tenant=name, feed=feed, error=str(error))
+                continue
+            samples.write(contract, policy, settings.tenant_dir(name) / "samples" / feed)
+
+
+def welcome(settings: Settings, port: int) -> str:
+    """Where the gateway listens, and the command to try."""
+    host = settings.gateway.sftp.host
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    users = [
+        username
+        for tenant in settings.tenants.values()
+        for username, user in tenant.users.items()
+        if user.may_upload and tenant.feeds
+    ]
+    lines = [f"Gateway listens on {host}:{port}"]
+    if users:
+        lines.append(f"Try it: sftp -P {port} {users[0]}@{reachable}")
+    else:
+        lines.append(
+            "Nobody can upload yet: `gateway tenant add`, `gateway user add` and `gateway feed add` change that"
+        )
+    return "\n".join(lines)
