@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Awaitable, Callable, Coroutine
 from errno import (
     EACCES,
     EDQUOT,
@@ -17,6 +18,7 @@ from errno import (
     EPERM,
     EROFS,
 )
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import asyncssh
 import structlog
@@ -24,6 +26,17 @@ import structlog
 from gateway.errors import UploadRefused
 
 log = structlog.get_logger(__name__)
+
+
+class Tells(Protocol):
+    """Has a way to show a sentence to the person at the client."""
+
+    tell: Callable[[str], None]
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Self = TypeVar("Self", bound=Tells)
 
 NO_SUCH = (asyncssh.SFTPNoSuchFile, "there is no such file or folder; list the folder above to see what there is")
 FULL = (asyncssh.SFTPNoSpaceOnFilesystem, "the gateway has no space left; try again later")
@@ -43,6 +56,29 @@ SENTENCES: dict[int, tuple[Callable[[str], asyncssh.SFTPError], str]] = {
     EPERM: (asyncssh.SFTPFailure, OURS),
     EROFS: (asyncssh.SFTPFailure, OURS),
 }
+
+
+def answered(
+    method: Callable[Concatenate[Self, P], Awaitable[R]],
+) -> Callable[Concatenate[Self, P], Coroutine[Any, Any, R]]:
+    """A request whose every failure becomes an SFTP error with a sentence, and is told to the client."""
+
+    @functools.wraps(method)
+    async def request(self: Self, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return await method(self, *args, **kwargs)
+        except Exception as error:
+            raise refusal(error, args[0] if args else "", self.tell) from error
+
+    return request
+
+
+def refusal(error: Exception, subject: object, tell: Callable[[str], None]) -> asyncssh.SFTPError:
+    """The answer to a request that failed. Clients often ask for names only to see whether they are there: no news."""
+    reply = answer(error, shown(subject))
+    if not isinstance(error, FileNotFoundError):
+        tell(reply.reason)
+    return reply
 
 
 def answer(error: BaseException, shown: str) -> asyncssh.SFTPError:
@@ -67,3 +103,8 @@ def origin(error: BaseException) -> str:
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace is not None else ""
+
+
+def shown(subject: object) -> str:
+    """A path as the client sent it, or the name of a handle's file."""
+    return subject.decode("utf-8", "backslashreplace") if isinstance(subject, bytes) else str(subject)

@@ -7,12 +7,10 @@ a disk or the ledger runs in a worker thread.
 from __future__ import annotations
 
 import asyncio
-import functools
 import os
-import stat
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any
 
 import asyncssh
 from asyncssh.constants import FXF_APPEND, FXF_CREAT, FXF_TRUNC, FXF_WRITE
@@ -20,48 +18,16 @@ from asyncssh.constants import FXF_APPEND, FXF_CREAT, FXF_TRUNC, FXF_WRITE
 from gateway.config import LiveSettings, UserSettings
 from gateway.errors import UploadRefused
 from gateway.pickup.folder import parent_of
-from gateway.sftp.answers import answer
-from gateway.sftp.inbox import Found, Inbox, clock_time
+from gateway.sftp.answers import answer, answered, refusal, shown
+from gateway.sftp.attributes import attributes, folder_attributes
+from gateway.sftp.handles import OpenFile, OpenUpload
+from gateway.sftp.inbox import Inbox, clock_time
+from gateway.sftp.names import Names
 from gateway.sftp.paths import AREAS, Place, list_below, normal, open_below, place_of, stat_below
-from gateway.sftp.uploads import Login, OpenUpload, Uploads
-
-P = ParamSpec("P")
-R = TypeVar("R")
+from gateway.sftp.uploads import Login, Uploads
 
 CHANGES = FXF_WRITE | FXF_APPEND | FXF_CREAT | FXF_TRUNC
 READING_AREAS = ("outbox", "samples")
-
-
-class OpenFile:
-    """A read handle."""
-
-    def __init__(self, place: Place, descriptor: int) -> None:
-        self._place = place
-        self.descriptor = descriptor
-
-    def __str__(self) -> str:
-        return str(self._place)
-
-    def read(self, offset: int, length: int) -> bytes:
-        return os.pread(self.descriptor, length, offset)
-
-
-def answered(
-    method: Callable[Concatenate[Filesystem, P], Awaitable[R]],
-) -> Callable[Concatenate[Filesystem, P], Coroutine[Any, Any, R]]:
-    """A request whose every failure becomes an SFTP error with a sentence, and is told to the client."""
-
-    @functools.wraps(method)
-    async def request(self: Filesystem, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return await method(self, *args, **kwargs)
-        except Exception as error:
-            refused = answer(error, shown(args[0] if args else b""))
-            if not isinstance(refused, asyncssh.SFTPNoSuchFile):
-                self.tell(refused.reason)
-            raise refused from error
-
-    return request
 
 
 class Filesystem(asyncssh.SFTPServer):
@@ -74,6 +40,7 @@ class Filesystem(asyncssh.SFTPServer):
         *,
         live: LiveSettings,
         login: Login,
+        names: Names,
         inbox: Inbox,
         uploads: Uploads,
     ) -> None:
@@ -81,6 +48,7 @@ class Filesystem(asyncssh.SFTPServer):
         self.tell = tell
         self._live = live
         self._login = login
+        self._names = names
         self._inbox = inbox
         self._uploads = uploads
 
@@ -92,10 +60,10 @@ class Filesystem(asyncssh.SFTPServer):
 
     @answered
     async def open(self, path: bytes, pflags: int, attrs: asyncssh.SFTPAttrs) -> object:
-        place = self._place(path)
         if not pflags & CHANGES:
+            place = self._place(path)
             return OpenFile(place, await asyncio.to_thread(self._open_reading, place))
-        self._demand_file_in_inbox(place)
+        place = self._place_in_inbox(path)
         return await asyncio.to_thread(self._inbox.open_writing, place, pflags)
 
     async def close(self, file_obj: object) -> None:
@@ -149,31 +117,24 @@ class Filesystem(asyncssh.SFTPServer):
         try:
             place = self._place(path)
         except Exception as error:
-            refused = answer(error, shown(path))
-            self.tell(refused.reason)
-            raise refused from error
-        return self._names(place)
+            raise refusal(error, path, self.tell) from error
+        return self._entries(place)
 
     @answered
     async def remove(self, path: bytes) -> None:
         place = self._place(path)
         if place.area == "outbox" and place.path:
             await asyncio.to_thread(self._remove_result, place)
-            return
-        self._demand_file_in_inbox(place)
-        await asyncio.to_thread(self._inbox.remove, place)
+        else:
+            await asyncio.to_thread(self._inbox.remove, self._place_in_inbox(path))
 
     @answered
     async def mkdir(self, path: bytes, attrs: asyncssh.SFTPAttrs) -> None:
-        place = self._place(path)
-        self._demand_file_in_inbox(place)
-        await asyncio.to_thread(self._inbox.make_folder, place)
+        await asyncio.to_thread(self._inbox.make_folder, self._place_in_inbox(path))
 
     @answered
     async def rmdir(self, path: bytes) -> None:
-        place = self._place(path)
-        self._demand_file_in_inbox(place)
-        await asyncio.to_thread(self._inbox.remove_folder, place)
+        await asyncio.to_thread(self._inbox.remove_folder, self._place_in_inbox(path))
 
     @answered
     async def rename(self, oldpath: bytes, newpath: bytes) -> None:
@@ -222,12 +183,10 @@ class Filesystem(asyncssh.SFTPServer):
             answer(error, str(handle))
 
     async def _rename(self, oldpath: bytes, newpath: bytes, *, overwrite: bool) -> None:
-        old, new = self._place(oldpath), self._place(newpath)
-        for place in (old, new):
-            self._demand_file_in_inbox(place)
+        old, new = self._place_in_inbox(oldpath), self._place_in_inbox(newpath)
         await asyncio.to_thread(self._inbox.rename, old, new, overwrite=overwrite)
 
-    async def _names(self, place: Place) -> AsyncIterator[asyncssh.SFTPName]:
+    async def _entries(self, place: Place) -> AsyncIterator[asyncssh.SFTPName]:
         try:
             found = await asyncio.to_thread(self._list, place)
         except Exception as error:
@@ -253,9 +212,16 @@ class Filesystem(asyncssh.SFTPServer):
             raise FileNotFoundError(2, os.strerror(2), str(place))
         return place
 
-    def _demand_file_in_inbox(self, place: Place) -> None:
+    def _place_in_inbox(self, path: bytes) -> Place:
+        """The place of a name that this user may change: below a feed's folder in the inbox."""
+        try:
+            place = self._place(path)
+        except FileNotFoundError:
+            place = Place()
         if place.area != "inbox" or not place.path:
-            raise UploadRefused(f"{place}: nothing can be changed here; files go into /inbox/<feed>/")
+            folders = ", ".join(f"/inbox/{feed}/" for feed in self._live.current.tenants[self._login.tenant].feeds)
+            raise UploadRefused(f"{shown(path)}: nothing can be changed here; files go into {folders}")
+        return place
 
     def _root(self, place: Place) -> Path:
         folder = self._live.current.tenant_dir(self._login.tenant) / place.area / place.feed
@@ -267,7 +233,7 @@ class Filesystem(asyncssh.SFTPServer):
         if not place.feed:
             return folder_attributes()
         if place.area == "inbox" and place.path:
-            found = self._inbox.get(place)
+            found = self._names.get(place)
             return attributes(found.status, found.size)
         status = stat_below(self._root(place), place.path)
         return attributes(status, status.st_size)
@@ -280,35 +246,16 @@ class Filesystem(asyncssh.SFTPServer):
             return dict.fromkeys(self._live.current.tenants[self._login.tenant].feeds, folder_attributes())
         root = self._root(place)
         if place.area == "inbox":
-            names: dict[str, Found] = self._inbox.list(place)
-            return {name: attributes(found.status, found.size) for name, found in names.items()}
+            return {name: attributes(found.status, found.size) for name, found in self._names.list(place).items()}
         return {name: attributes(status, status.st_size) for name, status in list_below(root, place.path).items()}
 
     def _open_reading(self, place: Place) -> int:
         if not place.path:
             raise IsADirectoryError(21, os.strerror(21), str(place))
         if place.area == "inbox":
-            return self._inbox.open_reading(place)
+            return self._names.open_reading(place)
         return open_below(self._root(place), place.path)
 
     def _remove_result(self, place: Place) -> None:
         with parent_of(self._root(place), place.path) as (folder, name):
             os.unlink(name, dir_fd=folder)
-
-
-def attributes(status: os.stat_result, size: int) -> asyncssh.SFTPAttrs:
-    """What a client is told of a file or folder: kind, size and times; modes are the same for all."""
-    mode = stat.S_IFDIR | 0o750 if stat.S_ISDIR(status.st_mode) else stat.S_IFREG | 0o640
-    return asyncssh.SFTPAttrs(
-        size=size, uid=0, gid=0, permissions=mode, atime=int(status.st_atime), mtime=int(status.st_mtime), nlink=1
-    )
-
-
-def folder_attributes() -> asyncssh.SFTPAttrs:
-    """The attributes of `/`, an area or a feed's list: folders that cannot be changed."""
-    return asyncssh.SFTPAttrs(size=0, uid=0, gid=0, permissions=stat.S_IFDIR | 0o550, atime=0, mtime=0, nlink=1)
-
-
-def shown(subject: object) -> str:
-    """A path as the client sent it, or the name of a handle's file."""
-    return subject.decode("utf-8", "backslashreplace") if isinstance(subject, bytes) else str(subject)

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -109,11 +110,20 @@ class RequestHandler:
         reader: Any = feed
         replies: Any = writer
         self._handler = SFTPServerHandler(filesystem, reader, replies, packets.SFTP_VERSION)
+        self._writer = writer
         self.files: Mapping[bytes, object] = self._handler._file_handles
+
+    @property
+    def open_handles(self) -> int:
+        """Files and folders together."""
+        return len(self._handler._file_handles) + len(self._handler._dir_handles)
 
     async def run(self) -> None:
         """Until the session ends; then every handle that is still open has been closed."""
-        await self._handler.run()
+        # A client that leaves before it has said anything is no error.
+        with contextlib.suppress(asyncio.IncompleteReadError):
+            await self._handler.run()
+        self._writer.close()
 
 
 def check_asyncssh() -> None:
@@ -122,8 +132,12 @@ def check_asyncssh() -> None:
     names = list(inspect.signature(SFTPServerHandler.__init__).parameters)
     if names != ["self", "server", "reader", "writer", "sftp_version"]:
         problems.append(f"SFTPServerHandler takes {', '.join(names[1:])}")
-    elif not isinstance(getattr(an_idle_handler(), "_file_handles", None), dict):
-        problems.append("SFTPServerHandler has no table _file_handles")
+    else:
+        handler = an_idle_handler()
+        missing = [
+            name for name in ("_file_handles", "_dir_handles") if not isinstance(getattr(handler, name, 0), dict)
+        ]
+        problems.extend(f"SFTPServerHandler has no table {name}" for name in missing)
     if not inspect.iscoroutinefunction(getattr(SFTPServerHandler, "run", None)):
         problems.append("SFTPServerHandler has no coroutine run()")
     if problems:

@@ -16,6 +16,7 @@ from gateway.sftp.filesystem import Filesystem
 from gateway.sftp.handler import check_asyncssh
 from gateway.sftp.inbox import Inbox
 from gateway.sftp.login import Keyring, LoginServer
+from gateway.sftp.names import Names
 from gateway.sftp.paths import AREAS
 from gateway.sftp.session import SftpSession
 from gateway.sftp.uploads import Login, Uploads, Wakes
@@ -86,10 +87,17 @@ class SftpListener:
 
     def _open_session(self, login: Login) -> SftpSession:
         def open_filesystem(channel: Any, tell: Any) -> Filesystem:
-            inbox = Inbox(self._live, self._ledger, self._pickup, self._uploads, login)
-            return Filesystem(channel, tell, live=self._live, login=login, inbox=inbox, uploads=self._uploads)
+            names = Names(self._live, self._ledger, self._uploads, login)
+            inbox = Inbox(self._live, self._ledger, self._pickup, self._uploads, names, login)
+            return Filesystem(
+                channel, tell, live=self._live, login=login, names=names, inbox=inbox, uploads=self._uploads
+            )
 
-        session = SftpSession(open_filesystem, on_end=self._sessions.discard)
+        session = SftpSession(
+            open_filesystem,
+            on_end=self._sessions.discard,
+            handles_max=self._live.current.gateway.sftp.handles_max_per_session,
+        )
         self._sessions.add(session)
         return session
 

@@ -126,7 +126,9 @@ class LoginServer(asyncssh.SSHServer):
     async def validate_password(self, username: str, password: str) -> bool:
         known = await self._keyring.knows_password(username, password)
         if not known:
-            log.warning("login_refused", user=username, address=(self._info("peername") or [None])[0])
+            # People type passwords where the username goes: an unknown one is not logged.
+            user = username if self._keyring.tenant_of(username) else None
+            log.warning("login_refused", user=user, address=(self._info("peername") or [None])[0])
         return known
 
     def kbdint_auth_supported(self) -> bool:

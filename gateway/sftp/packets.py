@@ -7,9 +7,9 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-INIT, VERSION, CLOSE, READ, WRITE = 1, 2, 4, 5, 6
+VERSION, OPEN, CLOSE, READ, WRITE, OPENDIR = 2, 3, 4, 5, 6, 11
 STATUS, DATA, EXTENDED = 101, 103, 200
-OK, EOF, OP_UNSUPPORTED, BAD_MESSAGE = 0, 1, 8, 5
+OK, EOF, FAILURE, BAD_MESSAGE, OP_UNSUPPORTED = 0, 1, 4, 5, 8
 
 SFTP_VERSION = 3
 # What asyncssh's handler announces as its limits, and takes at most.

@@ -15,8 +15,8 @@ import structlog
 from gateway.sftp import packets
 from gateway.sftp.answers import answer, origin
 from gateway.sftp.handler import EXTENSION_NAMES, ReplyWriter, RequestFeed, RequestHandler
+from gateway.sftp.handles import OpenUpload
 from gateway.sftp.packets import PacketBuffer, Pieces
-from gateway.sftp.uploads import OpenUpload
 
 log = structlog.get_logger(__name__)
 
@@ -34,9 +34,11 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
         self,
         open_filesystem: Callable[[Any, Callable[[str], None]], asyncssh.SFTPServer],
         on_end: Callable[[SftpSession], None],
+        handles_max: int,
     ) -> None:
         self._open_filesystem = open_filesystem
         self._on_end = on_end
+        self._handles_max = handles_max
         self._buffer = PacketBuffer()
         self._replies: list[bytes] = []
         self._reply_bytes = 0
@@ -138,6 +140,10 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
         elif kind == packets.EXTENDED and packets.extension_of(whole) not in EXTENSION_NAMES:
             message = "this server does not know that extension"
             self._reply(packets.status(packets.request_of(whole), packets.OP_UNSUPPORTED, message))
+        elif kind in (packets.OPEN, packets.OPENDIR) and self._handler.open_handles >= self._handles_max:
+            message = f"{self._handles_max} files and folders are open in this session; close one first"
+            self.tell(message)
+            self._reply(packets.status(packets.request_of(whole), packets.FAILURE, message))
         else:
             if kind == packets.CLOSE:
                 self._note_close(whole)
@@ -197,6 +203,8 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
     def _press_back(self) -> None:
         """Back pressure: the client's window closes while too much waits here."""
         behind = self._buffer.bytes > WAITING_BYTES_MAX and not (self._feed.idle and self._writable)
+        if self._channel.is_closing():
+            return
         if behind and not self._paused:
             self._paused = True
             self._channel.pause_reading()

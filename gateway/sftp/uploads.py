@@ -15,7 +15,7 @@ from typing import Protocol
 import asyncssh
 import structlog
 
-from gateway.config import LiveSettings, Settings
+from gateway.config import FeedSettings, LiveSettings, Settings
 from gateway.errors import UploadRefused
 from gateway.ledger import Ledger, uploads
 from gateway.ledger.uploads import UploadRow
@@ -23,13 +23,11 @@ from gateway.pickup.folder import inbox, parent_of, sync
 from gateway.pickup.holding import holding
 from gateway.pickup.landing import land, spool_path
 from gateway.pickup.names import is_temporary
-from gateway.sftp.extents import Extents
-from gateway.sftp.packets import Pieces
+from gateway.sftp.handles import OpenUpload
 from gateway.sftp.paths import Place
 
 log = structlog.get_logger(__name__)
 
-COPY_BYTES = 16 * 1024 * 1024
 DISCONNECTED = "the connection ended before the close"
 
 
@@ -49,86 +47,6 @@ class Login:
     username: str
     address: str | None
     client: str | None
-
-
-class OpenUpload:
-    """A write handle. `write` runs on the event loop for every WRITE packet; all else is rare.
-
-    `base` is how many bytes the file had when it was opened without being emptied. `closing` is set by the
-    session when it sees the client's CLOSE: without it the end of a handle is a broken connection.
-    """
-
-    def __init__(
-        self, row: UploadRow, descriptor: int, *, bytes_max: int, base: int, resumed: bool, append: bool
-    ) -> None:
-        self.row = row
-        self.descriptor = descriptor
-        self.base = base
-        self.resumed = resumed
-        self.size = base
-        self.closing = False
-        self.changed = base == 0
-        self.failure: str | None = None
-        self.client_mtime: datetime | None = None
-        self._append = append
-        self._bytes_max = bytes_max
-        self._written = Extents()
-
-    def __str__(self) -> str:
-        return str(Place("inbox", self.row.feed, self.row.path))
-
-    def write(self, pieces: Pieces, offset: int, length: int) -> None:
-        """Write the pieces one after the other at `offset`. A write that fails poisons the handle."""
-        if self.failure is not None:
-            raise asyncssh.SFTPFailure(self.failure)
-        if self._append:
-            offset = self.size
-        try:
-            if offset + length > self._bytes_max:
-                raise UploadRefused(f"{self}: a file of this feed may have {self._bytes_max} bytes; split it")
-            self._written.add(offset, offset + length)
-            write_all(self.descriptor, pieces, offset, length)
-        except Exception as error:
-            self._written.cut(min(offset, self._written.end))
-            self.fail(error)
-            raise
-        self.changed = True
-        self.size = max(self.size, offset + length)
-
-    def read(self, offset: int, length: int) -> bytes:
-        return os.pread(self.descriptor, length, offset)
-
-    def fail(self, error: Exception) -> None:
-        """From now on nothing is written, and the close fails."""
-        known = isinstance(error, UploadRefused)
-        self.failure = str(error) if known else f"{self}: an earlier write failed; upload the file again"
-
-    def set_size(self, size: int) -> None:
-        """Cut the file, or make it longer; what is then never written is a gap."""
-        if size > self._bytes_max:
-            raise UploadRefused(f"{self}: a file of this feed may have {self._bytes_max} bytes; split it")
-        self.changed = self.changed or size != self.size
-        os.ftruncate(self.descriptor, size)
-        self._written.cut(size)
-        self.base = min(self.base, size)
-        self.size = size
-
-    def gap(self) -> int | None:
-        """Where the first byte is missing; None when there is no gap."""
-        reach = self._written.prefix(self.base)
-        return reach if reach < self.size else None
-
-    def resumable(self) -> int:
-        """How many bytes from the start are good to go on from when the upload breaks off.
-
-        A client that began again at 0 has made a hybrid of new and old bytes: only its own bytes count.
-        """
-        start = self._written.start
-        if start is None:
-            return self.base if self.resumed else 0
-        if start >= self.base:
-            return self._written.prefix(self.base)
-        return self._written.prefix() if start == 0 else 0
 
 
 class Uploads:
@@ -156,13 +74,10 @@ class Uploads:
         with self._ended:
             self._ended.wait_for(lambda: not self._open, seconds)
 
-    def size_of(self, row: UploadRow) -> int:
-        """How much of a partial upload has arrived."""
-        handle = self.handle_of(row.id)
-        return handle.resumable() if handle else row.bytes
-
-    def start(self, login: Login, place: Place, *, append: bool = False, base: int | None = None) -> OpenUpload:
-        """A new upload. `base` is a descriptor whose bytes the file starts with."""
+    def start(
+        self, login: Login, place: Place, *, append: bool = False, base: int | None = None, base_bytes: int = 0
+    ) -> OpenUpload:
+        """A new upload. `base` is a descriptor whose first `base_bytes` the file starts with."""
         self._refuse_while_draining(place)
         row, replaced = uploads.open_upload(
             self._ledger,
@@ -176,7 +91,7 @@ class Uploads:
         for upload_id in replaced:
             self._spooled(upload_id).unlink(missing_ok=True)
         descriptor = os.open(self._spooled(row.id), os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
-        size = copy(base, descriptor) if base is not None else 0
+        size = copy(base, descriptor, base_bytes) if base is not None else 0
         return self._enter(row, descriptor, base=size, resumed=False, append=append)
 
     def resume(self, row: UploadRow, *, append: bool) -> OpenUpload:
@@ -200,18 +115,21 @@ class Uploads:
             raise asyncssh.SFTPFailure(handle.failure)
         try:
             self._store(handle)
-        except BaseException as error:
+        except Exception as error:
             self._recall(handle.row.id)
             self.break_off(handle, f"could not be stored: {type(error).__name__}")
             raise
-        self._leave(handle)
+        finally:
+            self._leave(handle)
 
     def break_off(self, handle: OpenUpload, reason: str = DISCONNECTED) -> None:
         """The handle ends without a drop: what can be resumed stays in the spool."""
-        size = handle.resumable()
-        os.ftruncate(handle.descriptor, size)
-        self._leave(handle)
-        self._interrupt(handle.row.id, size, reason)
+        try:
+            size = handle.resumable()
+            os.ftruncate(handle.descriptor, size)
+            self._interrupt(handle.row.id, size, reason)
+        finally:
+            self._leave(handle)
 
     def discard(self, row: UploadRow) -> None:
         """The client removed its own partial upload."""
@@ -234,7 +152,7 @@ class Uploads:
                 os.fsync(folder)
         try:
             self._land(row, new, None)
-        except BaseException as error:
+        except Exception as error:
             self._recall(row.id)
             self._interrupt(
                 row.id, self._spooled(row.id).stat().st_size, f"could not be landed: {type(error).__name__}"
@@ -254,17 +172,19 @@ class Uploads:
                 self._recover_stored(row)
 
     def _recover_stored(self, row: UploadRow) -> None:
+        """It has no file in the spool: it is in the inbox under its temporary name, or it never began."""
         try:
+            if not is_temporary(row.path, self._policy(row)):
+                raise FileNotFoundError
             with parent_of(inbox(self._settings, row.tenant, row.feed), row.path) as (folder, name):
                 size = os.stat(name, dir_fd=folder, follow_symlinks=False).st_size
             uploads.close_upload(self._ledger, row.id, size)
-        except OSError:
+        except (OSError, UploadRefused):
             uploads.abort(self._ledger, row.id, "the gateway ended before the close and nothing had arrived")
 
     def _store(self, handle: OpenUpload) -> None:
         row = handle.row
-        feed = self._settings.tenants[row.tenant].feeds[row.feed]
-        if is_temporary(row.path, feed):
+        if is_temporary(row.path, self._policy(row)):
             self._store_temporary(row, handle.size)
         else:
             self._land(row, Place("inbox", row.feed, row.path), handle.client_mtime)
@@ -309,6 +229,12 @@ class Uploads:
         if uploads.interrupt(self._ledger, upload_id, size, reason) == "aborted":
             self._spooled(upload_id).unlink(missing_ok=True)
 
+    def _policy(self, row: UploadRow) -> FeedSettings:
+        tenant = self._settings.tenants.get(row.tenant)
+        if tenant is None or row.feed not in tenant.feeds:
+            raise UploadRefused(f"/inbox/{row.feed}: this feed is no longer configured; ask the gateway's operator")
+        return tenant.feeds[row.feed]
+
     def _refuse_while_draining(self, place: Place) -> None:
         if self._draining:
             raise UploadRefused(f"{place}: the gateway is being stopped; upload the file again in a minute")
@@ -317,8 +243,9 @@ class Uploads:
         return spool_path(self._settings, upload_id)
 
     def _enter(self, row: UploadRow, descriptor: int, *, base: int, resumed: bool, append: bool) -> OpenUpload:
-        limit = self._settings.tenants[row.tenant].feeds[row.feed].drop_bytes_max
-        handle = OpenUpload(row, descriptor, bytes_max=limit, base=base, resumed=resumed, append=append)
+        handle = OpenUpload(
+            row, descriptor, bytes_max=self._policy(row).drop_bytes_max, base=base, resumed=resumed, append=append
+        )
         with self._ended:
             self._open[row.id] = handle
         return handle
@@ -330,22 +257,10 @@ class Uploads:
             self._ended.notify_all()
 
 
-def write_all(descriptor: int, pieces: Pieces, offset: int, length: int) -> None:
-    """pwritev until everything is written. Raises OSError."""
-    written = os.pwritev(descriptor, pieces, offset)
-    if written == length:
-        return
-    rest = memoryview(b"".join(pieces))[written:]
-    while rest:
-        offset += written
-        written = os.pwrite(descriptor, rest, offset)
-        rest = rest[written:]
-
-
-def copy(source: int, target: int) -> int:
-    """All bytes of one file into another, shared where the file system can; returns how many."""
+def copy(source: int, target: int, length: int) -> int:
+    """The first bytes of a file into an empty one, shared where the file system can; returns how many."""
     total = 0
-    while count := os.copy_file_range(source, target, COPY_BYTES, total, total):
+    while count := os.copy_file_range(source, target, length - total, total, total):
         total += count
     return total
 

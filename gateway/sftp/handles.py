@@ -1,0 +1,120 @@
+"""Open handles: what READ and WRITE act on, on the event loop and without a detour."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime
+
+import asyncssh
+
+from gateway.errors import UploadRefused
+from gateway.ledger.uploads import UploadRow
+from gateway.sftp.extents import Extents
+from gateway.sftp.packets import Pieces
+from gateway.sftp.paths import Place
+
+
+class OpenFile:
+    """A read handle."""
+
+    def __init__(self, place: Place, descriptor: int) -> None:
+        self._place = place
+        self.descriptor = descriptor
+
+    def __str__(self) -> str:
+        return str(self._place)
+
+    def read(self, offset: int, length: int) -> bytes:
+        return os.pread(self.descriptor, length, offset)
+
+
+class OpenUpload:
+    """A write handle. `write` runs on the event loop for every WRITE packet; all else is rare.
+
+    `base` is how many bytes the file had when it was opened without being emptied. `closing` is set by the
+    session when it sees the client's CLOSE: without it the end of a handle is a broken connection.
+    """
+
+    def __init__(
+        self, row: UploadRow, descriptor: int, *, bytes_max: int, base: int, resumed: bool, append: bool
+    ) -> None:
+        self.row = row
+        self.descriptor = descriptor
+        self.base = base
+        self.resumed = resumed
+        self.size = base
+        self.closing = False
+        self.changed = base == 0
+        self.failure: str | None = None
+        self.client_mtime: datetime | None = None
+        self._append = append
+        self._bytes_max = bytes_max
+        self._written = Extents()
+
+    def __str__(self) -> str:
+        return str(Place("inbox", self.row.feed, self.row.path))
+
+    def write(self, pieces: Pieces, offset: int, length: int) -> None:
+        """Write the pieces one after the other at `offset`. A write that fails poisons the handle."""
+        if self.failure is not None:
+            raise asyncssh.SFTPFailure(self.failure)
+        if self._append:
+            offset = self.size
+        try:
+            if offset + length > self._bytes_max:
+                raise UploadRefused(f"{self}: a file of this feed may have {self._bytes_max} bytes; split it")
+            self._written.add(offset, offset + length)
+            write_all(self.descriptor, pieces, offset, length)
+        except Exception as error:
+            self._written.cut(min(offset, self._written.end))
+            self.fail(error)
+            raise
+        self.changed = True
+        self.size = max(self.size, offset + length)
+
+    def read(self, offset: int, length: int) -> bytes:
+        return os.pread(self.descriptor, length, offset)
+
+    def fail(self, error: Exception) -> None:
+        """From now on nothing is written, and the close fails."""
+        known = isinstance(error, UploadRefused)
+        self.failure = str(error) if known else f"{self}: an earlier write failed; upload the file again"
+
+    def set_size(self, size: int) -> None:
+        """Cut the file, or make it longer; what is then never written is a gap."""
+        if size > self._bytes_max:
+            raise UploadRefused(f"{self}: a file of this feed may have {self._bytes_max} bytes; split it")
+        self.changed = self.changed or size != self.size
+        os.ftruncate(self.descriptor, size)
+        self._written.cut(size)
+        self.base = min(self.base, size)
+        self.size = size
+
+    def gap(self) -> int | None:
+        """Where the first byte is missing; None when there is no gap."""
+        reach = self._written.prefix(self.base)
+        return reach if reach < self.size else None
+
+    def resumable(self) -> int:
+        """How many bytes from the start are good to go on from when the upload breaks off.
+
+        A client that began again at 0 has made a hybrid of new and old bytes: only its own bytes count.
+        """
+        start = self._written.start
+        if start is None:
+            return self.base if self.resumed else 0
+        if start >= self.base:
+            return self._written.prefix(self.base)
+        return self._written.prefix() if start == 0 else 0
+
+
+def write_all(descriptor: int, pieces: Pieces, offset: int, length: int) -> None:
+    """pwritev until everything is written. Raises OSError."""
+    written = os.pwritev(descriptor, pieces, offset)
+    if written == length:
+        return
+    rest = memoryview(b"".join(pieces))[written:]
+    while rest:
+        offset += written
+        written = os.pwrite(descriptor, rest, offset)
+        rest = rest[written:]
