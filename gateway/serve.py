@@ -138,10 +138,9 @@ def make_folders(settings: Settings) -> None:
         (settings.spool_dir / folder).mkdir(parents=True, exist_ok=True)
     for name, tenant in settings.tenants.items():
         for shown in ("inbox", "outbox", "samples"):
-            folder = settings.tenant_dir(name) / shown
-            folder.mkdir(parents=True, exist_ok=True)
+            (settings.tenant_dir(name) / shown).mkdir(parents=True, exist_ok=True)
             for feed in tenant.feeds:
-                (folder / feed).mkdir(exist_ok=True)
+                (settings.tenant_dir(name) / shown / feed).mkdir(parents=True, exist_ok=True)
 
 
 def check_data_dir(settings: Settings) -> None:

@@ -133,8 +133,8 @@ def transition_line(transition: Transition) -> tuple[str, ...]:
 
 
 def shown_time(at: datetime | None) -> str:
-    return at.strftime("%Y-%m-%d %H:%M:%S") if at else "–"
+    return at.strftime("%Y-%m-%d %H:%M:%S") if at else "-"
 
 
 def shown_seconds(seconds: float | None) -> str:
-    return "–" if seconds is None else f"{seconds:.2f}"
+    return "-" if seconds is None else f"{seconds:.2f}"

@@ -192,9 +192,10 @@ def get(ledger: Ledger, job_id: str) -> JobRow:
 
 def find(ledger: Ledger, prefix: str) -> JobRow:
     """The one job whose id begins with `prefix`, or LedgerError that says whether none or several do."""
-    found = ledger.rows("SELECT * FROM jobs WHERE substr(id, 1, ?) = ? LIMIT 2", (len(prefix), prefix.lower()))
-    if len(found) != 1 or not prefix:
-        many = "more than one job" if found else "no job"
+    sql = "SELECT * FROM jobs WHERE substr(id, 1, ?) = ? LIMIT 2"
+    found = ledger.rows(sql, (len(prefix), prefix.lower())) if prefix else []
+    if len(found) != 1:
+        many = "more than one job" if len(found) > 1 else "no job"
         raise LedgerError(f"{many} has an id that begins with '{prefix}'; `gateway jobs` lists them")
     return job_row(found[0])
 

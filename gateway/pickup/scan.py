@@ -69,10 +69,11 @@ class Scan:
             if is_temporary(path, policy):
                 continue
             file = expected.pop(path, None)
-            if file is None:
-                self._local.consider((tenant, feed, path), root, found)
-            elif (file.inode, file.bytes) != (found.st_ino, found.st_size):
+            if file is not None and (file.inode, file.bytes) == (found.st_ino, found.st_size):
+                continue
+            if file is not None:
                 self._look_again(settings, (tenant, feed, path), file)
+            self._local.consider((tenant, feed, path), root, found)
         for path, file in expected.items():
             self._look_again(settings, (tenant, feed, path), file)
 

@@ -1,0 +1,142 @@
+"""A gateway's directory with one tenant, its ledger, and real pickups over it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.config import LiveSettings, Settings
+from gateway.engine import Engine
+from gateway.ledger import Ledger, drops, jobs, uploads
+from gateway.ledger.drops import DropRow
+from gateway.ledger.jobs import JobRow
+from gateway.pickup.folder import inbox
+from gateway.pickup.landing import land, spool_path
+from gateway.pickup.pickup import Pickup
+from gateway.serve import make_folders
+
+PATIENCE_SECONDS = 40.0
+PROFILES = b"identity,Name\nann,Ann\nbob,Bob\n"
+
+TENANT = """
+[users.ann]
+email = "ann@acme.example"
+role = "admin"
+
+[feeds.profiles]
+contract = "clevertap-profiles"
+
+[feeds.repeats]
+contract = "clevertap-profiles"
+on_duplicate = "process"
+"""
+
+
+def until(fact: Callable[[], Any]) -> Any:
+    """Wait for a fact and return it."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not (found := fact()):
+        if time.monotonic() > deadline:
+            raise AssertionError("waited in vain")
+        time.sleep(0.01)
+    return found
+
+
+class Site:
+    """One data directory, and what the tests do with it."""
+
+    def __init__(self, root: Path, settle_seconds: float) -> None:
+        self.root = root
+        (root / "tenants").mkdir(parents=True, exist_ok=True)
+        (root / "tenants" / "acme.toml").write_text(TENANT)
+        (root / "gateway.toml").write_text(
+            f"[pickup]\nsettle_seconds = {settle_seconds}\nscan_seconds = 0.5\n[engine]\nworkers = 1\n"
+        )
+        self.live = LiveSettings(root)
+        make_folders(self.settings)
+        self.ledger = Ledger(self.settings.ledger_path)
+
+    @property
+    def settings(self) -> Settings:
+        return self.live.current
+
+    @property
+    def inbox(self) -> Path:
+        return inbox(self.settings, "acme", "profiles")
+
+    @property
+    def outbox(self) -> Path:
+        return self.settings.tenant_dir("acme") / "outbox" / "profiles"
+
+    def upload(self, path: str, content: bytes = PROFILES, feed: str = "profiles") -> str:
+        """Land a file as the SFTP server does; the drop's id."""
+        upload_id = self.spool(path, content, feed)
+        return land(
+            self.settings, self.ledger, upload_id=upload_id, tenant="acme", feed=feed, path=path, username="ann"
+        )
+
+    def spool(self, path: str, content: bytes = PROFILES, feed: str = "profiles") -> str:
+        """An upload whose bytes are in the spool; its id."""
+        upload, _ = uploads.open_upload(
+            self.ledger, tenant="acme", username="ann", feed=feed, path=path, address=None, client=None
+        )
+        spool_path(self.settings, upload.id).write_bytes(content)
+        return upload.id
+
+    def drop(self, drop_id: str) -> DropRow:
+        return drops.get(self.ledger, drop_id)
+
+    def jobs(self) -> list[JobRow]:
+        """All jobs, the oldest first."""
+        return jobs.select(self.ledger)[::-1]
+
+    def ended(self, count: int = 1) -> list[JobRow]:
+        """Wait until so many jobs have ended; all jobs."""
+        until(lambda: sum(job.status in jobs.ENDED for job in self.jobs()) >= count)
+        return self.jobs()
+
+    def transitions(self, subject: str) -> list[str]:
+        found = self.ledger.rows("SELECT new FROM transitions WHERE subject = ? ORDER BY id", (subject,))
+        return [row["new"] for row in found]
+
+    def report(self, name: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.outbox / f"{name}.report.json").read_text())
+        return found
+
+    @contextmanager
+    def picking_up(self, engine: Engine | None = None) -> Iterator[Pickup]:
+        """A real pickup with a real worker process."""
+        engine = engine or Engine(1)
+        engine.start()
+        pickup = Pickup(self.live, self.ledger, engine)
+        pickup.start()
+        try:
+            yield pickup
+        finally:
+            pickup.stop()
+            engine.stop()
+
+
+@pytest.fixture
+def make_site(tmp_path: Path) -> Iterator[Callable[..., Site]]:
+    made: list[Site] = []
+
+    def make(settle_seconds: float = 0.0) -> Site:
+        made.append(Site(tmp_path / "gateway", settle_seconds))
+        return made[-1]
+
+    yield make
+    for site in made:
+        site.ledger.close()
+
+
+@pytest.fixture
+def site(make_site: Callable[..., Site]) -> Site:
+    """A gateway whose drops settle at once."""
+    return make_site()

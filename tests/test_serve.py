@@ -1,0 +1,314 @@
+"""`gateway serve` as a real process: start, lock, drain, kills at every step, settings that change."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import asyncssh
+import pytest
+
+from gateway.config import load
+from gateway.ledger import Ledger, jobs
+from gateway.ledger.jobs import JobRow
+from gateway.pickup.claim import original_path
+
+PATIENCE_SECONDS = 60.0
+PROFILES = b"identity,Name\nann,Ann\nbob,Bob\n"
+TENANT = """
+[users.acme-ann]
+email = "ann@acme.example"
+role = "admin"
+
+[feeds.profiles]
+contract = "clevertap-profiles"
+"""
+
+# Kills its own gateway before or after a function, or after the first file of a job was published.
+DIE = """
+import importlib, os, signal, sys
+
+when, module, name = sys.argv[1:4]
+sys.argv = ["gateway", *sys.argv[4:]]
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def fatal(function):
+    def dies(*arguments, **keywords):
+        if when == "before":
+            die()
+        result = function(*arguments, **keywords)
+        if when == "after" or (when == "in the outbox" and "/outbox/" in str(arguments[1])):
+            die()
+        return result
+    return dies
+
+owner = importlib.import_module(module)
+*path, attribute = name.split(".")
+for part in path:
+    owner = getattr(owner, part)
+setattr(owner, attribute, fatal(getattr(owner, attribute)))
+
+from gateway.cli import gateway
+gateway(prog_name="gateway")
+"""
+
+
+class Gateway:
+    """A configuration directory, and the gateway processes that were started over it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        (root / "tenants").mkdir(parents=True)
+        (root / "host_keys").mkdir()
+        asyncssh.generate_private_key("ssh-ed25519").write_private_key(root / "host_keys" / "ssh_host_ed25519_key")
+        (root / "gateway.toml").write_text("[pickup]\nsettle_seconds = 0.1\nscan_seconds = 1\n[engine]\nworkers = 1\n")
+        (root / "tenants" / "acme.toml").write_text(TENANT)
+        self.processes: list[subprocess.Popen[str]] = []
+        self.inbox = root / "data" / "tenants" / "acme" / "inbox" / "profiles"
+        self.outbox = root / "data" / "tenants" / "acme" / "outbox" / "profiles"
+
+    def start(self, *program: str) -> subprocess.Popen[str]:
+        """`gateway serve`, or a program that does it and something else."""
+        errors = (self.root / "log").open("a")
+        process = subprocess.Popen(
+            [sys.executable, *(program or ("-m", "gateway")), "serve", "--host", "127.0.0.1", "--port", "0"],
+            env=os.environ | {"GATEWAY_CONFIG": str(self.root)},
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        )
+        errors.close()
+        self.processes.append(process)
+        return process
+
+    def serve(self) -> tuple[subprocess.Popen[str], str]:
+        """A gateway that is ready, and what it printed."""
+        process = self.start()
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        assert first, self.log()
+        return process, first + process.stdout.readline()
+
+    def put(self, name: str, content: bytes = PROFILES) -> None:
+        """A local program puts a file into the inbox, in one step."""
+        self.inbox.mkdir(parents=True, exist_ok=True)
+        (self.root / name).write_bytes(content)
+        (self.root / name).rename(self.inbox / name)
+
+    def jobs(self) -> list[JobRow]:
+        path = load(self.root).ledger_path
+        if not path.exists():
+            return []
+        ledger = Ledger(path)
+        try:
+            return jobs.select(ledger)
+        finally:
+            ledger.close()
+
+    def ended(self) -> list[JobRow]:
+        until(lambda: [job for job in self.jobs() if job.status in jobs.ENDED] and all_ended(self.jobs()))
+        return self.jobs()
+
+    def log(self) -> str:
+        return (self.root / "log").read_text()
+
+    def transitions(self) -> list[str]:
+        ledger = Ledger(load(self.root).ledger_path)
+        try:
+            return [row["new"] for row in ledger.rows("SELECT new FROM transitions WHERE kind = 'job' ORDER BY id")]
+        finally:
+            ledger.close()
+
+
+def all_ended(found: list[JobRow]) -> bool:
+    return all(job.status in jobs.ENDED for job in found)
+
+
+def until(fact: Callable[[], Any]) -> Any:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not (found := fact()):
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+    return found
+
+
+@pytest.fixture
+def gateway(tmp_path: Path) -> Iterator[Gateway]:
+    gateway = Gateway(tmp_path / "site")
+    yield gateway
+    for process in gateway.processes:
+        process.kill()
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+def test_it_prints_where_it_listens_and_the_command_to_try(gateway: Gateway) -> None:
+    _, printed = gateway.serve()
+    match = re.search(r"listens on 127\.0\.0\.1:(\d+)\n.*sftp -P (\d+) acme-ann@127\.0\.0\.1", printed)
+    assert match, printed
+    assert match[1] == match[2]
+    with socket.create_connection(("127.0.0.1", int(match[1])), timeout=10) as connection:
+        assert connection.recv(8).startswith(b"SSH-2.0")
+
+
+@pytest.mark.rule("C25")
+def test_it_makes_the_folders_and_the_samples_of_every_feed(gateway: Gateway) -> None:
+    gateway.serve()
+    assert gateway.inbox.is_dir()
+    assert gateway.outbox.is_dir()
+    assert list((gateway.root / "data" / "tenants" / "acme" / "samples" / "profiles").iterdir())
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_drains_and_the_exit_code_is_0(gateway: Gateway, number: signal.Signals) -> None:
+    process, _ = gateway.serve()
+    process.send_signal(number)
+    assert process.wait(PATIENCE_SECONDS) == 0
+    assert "Traceback" not in gateway.log()
+
+
+def test_a_second_gateway_is_refused_and_the_lock_dies_with_the_first(gateway: Gateway) -> None:
+    first, _ = gateway.serve()
+    second = gateway.start()
+    assert second.wait(PATIENCE_SECONDS) == 3
+    assert f"another gateway (process {first.pid})" in gateway.log()
+    first.kill()
+    first.wait()
+    gateway.serve()
+
+
+def test_a_drop_that_is_in_work_at_sigterm_is_finished_now_or_after_the_next_start(gateway: Gateway) -> None:
+    rows = b"".join(b"user-%d,Name %d\n" % (number, number) for number in range(60_000))
+    process, _ = gateway.serve()
+    gateway.put("big.csv", b"identity,Name\n" + rows)
+    until(lambda: [job for job in gateway.jobs() if job.status != "queued"])
+    process.terminate()
+    assert process.wait(PATIENCE_SECONDS) == 0
+    (job,) = gateway.jobs()
+    assert job.status in ("completed", "queued")
+    if job.status == "queued":
+        gateway.serve()
+    (job,) = gateway.ended()
+    assert (job.status, job.total_rows, job.tries) == ("completed", 60_000, 1)
+
+
+@pytest.mark.parametrize(
+    ("when", "module", "name"),
+    [
+        ("after", "gateway.pickup.local", "drops.record_landing"),
+        ("after", "gateway.pickup.scan", "jobs.create"),
+        ("before", "gateway.pickup.scan", "take_file"),
+        ("after", "gateway.pickup.claim", "os.link"),
+        ("after", "gateway.pickup.scan", "take_file"),
+        ("after", "gateway.pickup.passage", "jobs.begin_next"),
+        ("after", "gateway.pickup.passage", "jobs.begin_processing"),
+        ("before", "gateway.pickup.passage", "jobs.stage"),
+        ("after", "gateway.pickup.passage", "jobs.stage"),
+        ("in the outbox", "os", "rename"),
+        ("in the outbox", "os", "replace"),
+        ("before", "gateway.pickup.passage", "jobs.finish"),
+        ("after", "gateway.pickup.passage", "jobs.finish"),
+    ],
+)
+def test_a_kill_at_any_step_ends_with_one_outcome_after_a_restart(
+    gateway: Gateway, when: str, module: str, name: str
+) -> None:
+    gateway.put("a.csv")
+    dying = gateway.start("-c", DIE, when, module, name)
+    if (when, module) == ("in the outbox", "os"):
+        # Publishing renames one way or the other; the way that it does not use kills nobody.
+        until(lambda: dying.poll() is not None or (all_ended(gateway.jobs()) and gateway.jobs()))
+        dying.kill()
+    assert dying.wait(PATIENCE_SECONDS) == -signal.SIGKILL, gateway.log()
+    gateway.serve()
+    (job,) = gateway.ended()
+    assert (job.status, job.total_rows, job.accepted_rows) == ("completed", 2, 2)
+    assert gateway.transitions().count("completed") == 1
+    assert list(gateway.inbox.iterdir()) == []
+    report = json.loads((gateway.outbox / "a.csv.report.json").read_text())
+    assert report["job_id"] == job.id
+    assert len([path for path in gateway.outbox.iterdir() if ".accepted." in path.name]) == 1
+    assert original_path(load(gateway.root), job.id).read_bytes() == PROFILES
+
+
+def test_the_workers_of_a_killed_gateway_end_with_it(gateway: Gateway) -> None:
+    process, _ = gateway.serve()
+    found = [int(path.name) for path in Path("/proc").glob("[0-9]*") if parent_of(path) == process.pid]
+    assert found
+    process.kill()
+    process.wait()
+    until(lambda: not any(is_running(child) for child in found))
+
+
+def test_a_new_tenant_is_taken_without_a_restart_and_a_broken_file_changes_nothing(gateway: Gateway) -> None:
+    gateway.serve()
+    (gateway.root / "tenants" / "zeta.toml").write_text('[feeds.people]\ncontract = "clevertap-profiles"\n')
+    until((gateway.root / "data" / "tenants" / "zeta" / "inbox" / "people").is_dir)
+    (gateway.root / "tenants" / "acme.toml").write_text("nonsense = ")
+    until(lambda: "changed settings cannot be used" in gateway.log())
+    gateway.put("a.csv")
+    (job,) = gateway.ended()
+    assert job.status == "completed"
+
+
+def test_a_spool_on_another_file_system_is_refused(gateway: Gateway) -> None:
+    elsewhere = Path("/dev/shm") / f"gateway-test-{os.getpid()}"
+    if not elsewhere.parent.is_dir() or elsewhere.parent.stat().st_dev == gateway.root.stat().st_dev:
+        pytest.skip("there is no second file system here")
+    elsewhere.mkdir()
+    try:
+        (gateway.root / "data").mkdir()
+        (gateway.root / "data" / "spool").symlink_to(elsewhere)
+        assert gateway.start().wait(PATIENCE_SECONDS) == 3
+        assert "different file systems" in gateway.log()
+    finally:
+        shutil.rmtree(elsewhere)
+
+
+def test_a_port_that_is_taken_is_named(gateway: Gateway) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        process = subprocess.run(
+            [sys.executable, "-m", "gateway", "serve", "--host", "127.0.0.1", "--port", str(port)],
+            env=os.environ | {"GATEWAY_CONFIG": str(gateway.root)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert process.returncode == 3
+    assert f"cannot listen on 127.0.0.1:{port}" in process.stderr
+
+
+def test_the_log_is_json_where_there_is_no_terminal(gateway: Gateway) -> None:
+    process, _ = gateway.serve()
+    process.terminate()
+    process.wait()
+    lines = [json.loads(line) for line in gateway.log().splitlines()]
+    assert {"serving", "stopped"} <= {line["event"] for line in lines}
+
+
+def parent_of(process: Path) -> int | None:
+    try:
+        return int((process / "stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return None
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
