@@ -34,7 +34,7 @@ class Drop:
     contract: Contract
     policy: FeedSettings
     timezone: str = "UTC"
-    retention_days: int = 3650
+    retention_days: int | None = None
     duplicate_of: str | None = None
     repairs: str | None = None
     client_mtime: datetime | None = None

@@ -1,0 +1,188 @@
+"""The contract language: what a feed's files must look like, as TOML checked by pydantic."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints, field_validator, model_validator
+
+from gateway.config import Section, checked, did_you_mean
+from gateway.contracts.codes import CODES
+from gateway.errors import ConfigError, ContractError
+
+ColumnType = Literal[
+    "string",
+    "integer",
+    "number",
+    "boolean",
+    "digits",
+    "email",
+    "url",
+    "hostname",
+    "country",
+    "language",
+    "tags",
+    "object",
+    "iso_time",
+    "unix_time",
+]
+Text = Annotated[str, StringConstraints(min_length=1)]
+Conditions = Mapping[str, tuple[str, ...]]
+
+
+class Derive(Section):
+    """`derive = {from = "url", take = "host"}`: where a column's value comes from when the row does not give it.
+
+    With `override` it replaces what the row gives, whenever the source column has a value.
+    """
+
+    source: Text = Field(alias="from")
+    take: Literal["host", "path", "browser", "operating_system"]
+    override: bool = False
+
+
+class Column(Section):
+    """`[[columns]]`: one column of a CSV, or one key of an NDJSON object."""
+
+    name: Text
+    type: ColumnType = "string"
+    description: str = ""
+    example: str = ""
+    required: bool = False
+    allowed: tuple[str, ...] = ()
+    placeholders: tuple[str, ...] = ()
+    pattern: str | None = None
+    min: float | None = None
+    max: float | None = None
+    length_min: int | None = Field(default=None, ge=0)
+    length_max: int | None = Field(default=None, ge=1)
+    default: str | None = None
+    default_warns: bool = False
+    derive: Derive | None = None
+    on_invalid: Literal["reject", "drop_value"] = "reject"
+    code: str | None = None
+    hint: str | None = None
+
+    @field_validator("pattern")
+    @classmethod
+    def compiles(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                re.compile(value)
+            except re.error as error:
+                raise ValueError(f"not a regular expression: {error}") from None
+        return value
+
+    @field_validator("code")
+    @classmethod
+    def known_code(cls, value: str | None) -> str | None:
+        if value is not None and value not in CODES:
+            raise ValueError(f"no problem code '{value}'{did_you_mean(value, CODES)}")
+        return value
+
+
+class Requirement(Section):
+    """`[[requirements]]`: columns that must not be blank in the rows where every condition holds."""
+
+    when: Conditions = Field(default_factory=dict)
+    columns: tuple[Text, ...]
+
+
+class OneOf(Section):
+    """`[[one_of]]`: at least one of these columns must not be blank; the first that is names the row."""
+
+    columns: tuple[Text, ...] = Field(min_length=2)
+
+
+class Keep(Section):
+    """`[[keep]]`: in the rows where every condition holds, all other columns are ignored."""
+
+    when: Conditions
+    columns: tuple[Text, ...]
+
+
+class TimeColumn(Section):
+    """`[time]`: the column that says when a row happened.
+
+    Rows without a value count as of the landing of their drop where `default_as_of` is set.
+    """
+
+    column: Text
+    default_as_of: bool = False
+
+
+class Contract(Section):
+    """A whole contract. `sha256` is of the TOML text, so that a report can name the exact version."""
+
+    name: Text
+    title: Text
+    description: str = ""
+    kind: Literal["profiles", "events", "mixed"]
+    formats: tuple[Literal["csv", "ndjson"], ...] = Field(min_length=1)
+    identity: tuple[Text, ...] = ()
+    time: TimeColumn | None = None
+    unique: tuple[Text, ...] = ()
+    allow_repeats: bool = False
+    further_columns: Literal["keep", "ignore"] = "ignore"
+    date_headers: bool = False
+    nested: Text | None = None
+    csv_header: Literal["required", "optional"] = "required"
+    csv_columns: tuple[Text, ...] = ()
+    header_columns: tuple[tuple[Text, ...], ...] = ()
+    columns: tuple[Column, ...] = Field(min_length=1)
+    requirements: tuple[Requirement, ...] = ()
+    one_of: tuple[OneOf, ...] = ()
+    keep: tuple[Keep, ...] = ()
+    sha256: str = ""
+
+    @property
+    def by_name(self) -> dict[str, Column]:
+        return {column.name: column for column in self.columns}
+
+    @model_validator(mode="after")
+    def names_fit(self) -> Contract:
+        """Every column that a rule speaks of is a column of the contract."""
+        known = [column.name for column in self.columns]
+        if len(set(known)) != len(known):
+            twice = next(name for name in known if known.count(name) > 1)
+            raise ValueError(f"columns: '{twice}' is declared twice")
+        for place, name in self._mentions():
+            if name not in known:
+                raise ValueError(f"{place}: no column named '{name}'{did_you_mean(name, known)}")
+        if self.csv_header == "optional" and not self.csv_columns:
+            raise ValueError("csv_columns: a header can be optional only where csv_columns gives the order")
+        return self
+
+    def _mentions(self) -> list[tuple[str, str]]:
+        mentions = [("identity", name) for name in self.identity] + [("unique", name) for name in self.unique]
+        mentions += [("csv_columns", name) for name in self.csv_columns]
+        mentions += [("header_columns", name) for group in self.header_columns for name in group]
+        mentions += [("time.column", self.time.column)] if self.time else []
+        mentions += [("nested", self.nested)] if self.nested else []
+        mentions += [(f"columns.{c.name}.derive.from", c.derive.source) for c in self.columns if c.derive]
+        for place, rules in (("requirements", self.requirements), ("one_of", self.one_of), ("keep", self.keep)):
+            for rule in rules:
+                mentions += [(place, name) for name in (*rule.columns, *getattr(rule, "when", {}))]
+        return mentions
+
+
+def parse(text: str, shown: str) -> Contract:
+    """The contract in a TOML text; `shown` names the file in errors. Raises ContractError."""
+    try:
+        document = tomllib.loads(text)
+        contract = checked(Contract, document, shown)
+    except tomllib.TOMLDecodeError as error:
+        raise ContractError(f"{shown}: {error}") from error
+    except ConfigError as error:
+        raise ContractError(str(error)) from error
+    return contract.model_copy(update={"sha256": hashlib.sha256(text.encode()).hexdigest()})
+
+
+def builtin_folder() -> Path:
+    """Where the contracts that ship with the package are."""
+    return Path(__file__).parent / "builtin"

@@ -1,0 +1,146 @@
+"""Times as partners write them, to UTC: ISO 8601, Unix time, and CleverTap's date headers."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import polars as pl
+
+UTC_MICROSECONDS = pl.Datetime("us")
+
+# U79, X11: T or a space, seconds and fraction optional, zone optional.
+ISO = (
+    r"^[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])[T ](?:[01][0-9]|2[0-3]):[0-5][0-9](?::[0-5][0-9](?:[.,][0-9]+)?)?"
+    r" ?(?:[zZ]|[+-](?:[01][0-9]|2[0-3])(?::?[0-5][0-9])?)?$"
+)
+OFFSET = r"[+-][0-9][0-9](?::?[0-9][0-9])?$"
+UNIX_SECONDS = r"^-?[0-9]{1,11}(?:\.[0-9]{1,6})?$"
+UNIX_MILLISECONDS = r"^[0-9]{13}$"
+MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec"
+
+
+@dataclass(frozen=True, slots=True)
+class DateFormat:
+    """A format that a header `name<format>` can declare (C34–C39). `shape` is a regular expression of the date part."""
+
+    name: str
+    strptime: str
+    shape: str
+
+
+_DATES = (
+    ("dd/MM/yyyy", "%d/%m/%Y", r"[0-9][0-9]/[0-9][0-9]/[0-9]{4}"),
+    ("MM/dd/yyyy", "%m/%d/%Y", r"[0-9][0-9]/[0-9][0-9]/[0-9]{4}"),
+    ("yyyy/dd/MM", "%Y/%d/%m", r"[0-9]{4}/[0-9][0-9]/[0-9][0-9]"),
+    ("yyyy/MM/dd", "%Y/%m/%d", r"[0-9]{4}/[0-9][0-9]/[0-9][0-9]"),
+    ("dd MMM yyyy", "%d %b %Y", r"[0-9][0-9] (?:" + MONTHS.replace(" ", "|") + r") [0-9]{4}"),
+)
+DATE_FORMATS = {f"{name} HH:mm:ss": DateFormat(f"{name} HH:mm:ss", strptime, shape) for name, strptime, shape in _DATES}
+UNIX_NAMES = frozenset({"Unix", "Unix time"})
+DATE_HEADER = re.compile(r"^(?P<name>.*?) ?<(?P<format>[^<>]*)>$", re.DOTALL)
+
+
+def parse_iso(text: pl.Expr, zone: str) -> pl.Expr:
+    """ISO 8601 to UTC (Datetime in µs), null where it is none; without a zone it is local time in `zone`.
+
+    A local time that never existed is null; of one that happened twice the earlier is taken.
+    """
+    return text.map_batches(lambda texts: iso_series(texts, zone), return_dtype=UTC_MICROSECONDS)
+
+
+def iso_series(texts: pl.Series, zone: str) -> pl.Series:
+    """`parse_iso` of a Series."""
+    text = pl.when(texts.str.contains(ISO)).then(texts.str.replace_all(",", ".", literal=True))
+    bare = text.str.strip_chars_end("zZ").str.strip_chars_end(" ")
+    frame = pl.select(text=text, bare=bare, zoned=text.str.contains(r"[zZ]$|[0-9] ?" + OFFSET))
+    shifted = texts.str.contains(r":[0-9][0-9](?:[.,][0-9]+)? ?" + OFFSET).fill_null(False).any()
+    local = pl.col("bare")
+    offset = pl.lit(None, dtype=pl.Duration("us"))
+    if shifted:
+        # The date part has a '-', so an offset is looked for behind the time only.
+        offset = offset_of(pl.col("text").str.extract(r":[0-9][0-9](?:\.[0-9]+)? ?([+-][0-9][0-9](?::?[0-9][0-9])?)$"))
+        local = local.str.replace(r"(:[0-9][0-9](?:\.[0-9]+)?) ?[+-][0-9][0-9](?::?[0-9][0-9])?$", "$1")
+    parsed = frame.lazy().select("zoned", offset=offset, local=parse_local(local))
+    moment = pl.col("local") - pl.col("offset").fill_null(pl.duration())
+    if zone != "UTC":
+        moment = pl.when(pl.col("zoned")).then(moment).otherwise(to_utc(pl.col("local"), zone))
+    return parsed.select(moment.cast(UTC_MICROSECONDS)).collect().to_series()
+
+
+def parse_local(text: pl.Expr) -> pl.Expr:
+    whole = text.str.replace(" ", "T", literal=True)
+    with_seconds = whole.str.strptime(UTC_MICROSECONDS, "%Y-%m-%dT%H:%M:%S%.f", strict=False)
+    return with_seconds.fill_null(whole.str.strptime(UTC_MICROSECONDS, "%Y-%m-%dT%H:%M", strict=False))
+
+
+def offset_of(text: pl.Expr) -> pl.Expr:
+    """`+05:30`, `+0530` or `+05` as a Duration."""
+    digits = text.str.replace_all(r"[^0-9]", "")
+    minutes = digits.str.slice(0, 2).cast(pl.Int64) * 60 + digits.str.slice(2, 2).cast(pl.Int64, strict=False).fill_null(0)
+    return pl.duration(minutes=pl.when(text.str.starts_with("-")).then(-minutes).otherwise(minutes))
+
+
+def to_utc(local: pl.Expr, zone: str) -> pl.Expr:
+    """Local wall-clock time in `zone` to UTC without a zone; null where the clocks skipped it."""
+    placed = local.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null")
+    return placed.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
+
+
+def is_local(text: pl.Expr) -> pl.Expr:
+    """True for an ISO time without a zone."""
+    return text.str.contains(ISO) & ~text.str.contains(r"[zZ]$|:[0-9][0-9](?:[.,][0-9]+)? ?" + OFFSET)
+
+
+def parse_unix(text: pl.Expr) -> pl.Expr:
+    """Unix time in seconds, or in milliseconds where it has 13 digits, to UTC (Datetime in µs); else null."""
+    seconds = pl.when(text.str.contains(UNIX_SECONDS)).then(text)
+    whole = seconds.str.extract(r"^(-?[0-9]+)").cast(pl.Int64)
+    fraction = seconds.str.extract(r"\.([0-9]+)$").str.pad_end(6, "0").cast(pl.Int64).fill_null(0)
+    signed = pl.when(seconds.str.starts_with("-")).then(-fraction).otherwise(fraction)
+    millis = pl.when(text.str.contains(UNIX_MILLISECONDS)).then(text).cast(pl.Int64) * 1000
+    return (whole * 1_000_000 + signed).fill_null(millis).cast(UTC_MICROSECONDS)
+
+
+def write_iso(moment: pl.Expr) -> pl.Expr:
+    """The stored form: `2024-07-28T08:55:35.874555Z`."""
+    return moment.dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ")
+
+
+def write_unix(moment: pl.Expr) -> pl.Expr:
+    """Seconds, with a fraction only where there is one."""
+    micros = moment.dt.epoch("us")
+    return pl.when(micros % 1_000_000 == 0).then((micros // 1_000_000).cast(pl.String)).otherwise(fractional(micros))
+
+
+def fractional(micros: pl.Expr) -> pl.Expr:
+    whole = (micros.abs() // 1_000_000).cast(pl.String)
+    fraction = (micros.abs() % 1_000_000).cast(pl.String).str.pad_start(6, "0").str.strip_chars_end("0")
+    sign = pl.when(micros < 0).then(pl.lit("-")).otherwise(pl.lit(""))
+    return sign + whole + "." + fraction
+
+
+def parse_date(text: pl.Expr, declared: str, zone: str) -> pl.Expr:
+    """A value under a header `name<declared>` to UTC, null where it does not fit; no time means 12:00:00 (C41)."""
+    if declared in UNIX_NAMES:
+        return parse_unix(text)
+    known = DATE_FORMATS[declared]
+    full = pl.when(text.str.contains(f"^{known.shape}$")).then(text + " 12:00:00").otherwise(
+        pl.when(text.str.contains(rf"^{known.shape} (?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]$")).then(text)
+    )
+    return to_utc(full.str.strptime(UTC_MICROSECONDS, known.strptime + " %H:%M:%S", strict=False), zone)
+
+
+def write_date(text: pl.Expr, declared: str) -> pl.Expr:
+    """A fitting value in full: as declared, with its time of day."""
+    if declared in UNIX_NAMES:
+        return write_unix(parse_unix(text))
+    return pl.when(text.str.contains(f"^{DATE_FORMATS[declared].shape}$")).then(text + " 12:00:00").otherwise(text)
+
+
+def happened_twice(texts: pl.Series, zone: str) -> pl.Series:
+    """True for an ISO time without a zone that the clocks of `zone` showed twice."""
+    local = pl.when(is_local(pl.lit(texts))).then(pl.lit(texts))
+    earliest = parse_local(local).dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null")
+    latest = parse_local(local).dt.replace_time_zone(zone, ambiguous="latest", non_existent="null")
+    return pl.select((earliest != latest).fill_null(False)).to_series()

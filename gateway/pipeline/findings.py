@@ -1,0 +1,108 @@
+"""Checks over one chunk of rows: which rows break them, and the problems that this makes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import polars as pl
+
+from gateway.config import did_you_mean
+from gateway.contracts.codes import CODES, Level
+from gateway.pipeline.json_text import JsonFault
+from gateway.pipeline.problems import SCHEMA, Problems, shown
+from gateway.pipeline.rows import LINE, ROW
+
+DISTINCT_EXPLAINED_MAX = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One rule over all rows. `broken` (Boolean) is true where it is broken; null never passes.
+
+    `message` may hold `{value}`. A `told_once` check makes one problem for all its rows; `choices` are the
+    values that a wrong one may have been meant as; `drops_value` says that the row goes on without the value.
+    """
+
+    column: str
+    code: str
+    broken: pl.Expr
+    message: str
+    level: Level = "error"
+    hint: str = ""
+    told_once: bool = False
+    drops_value: bool = False
+    choices: tuple[str, ...] = ()
+
+
+class Findings:
+    """What the checks find in one chunk. `raw` has the values as they came, which problems show."""
+
+    def __init__(self, raw: pl.DataFrame) -> None:
+        self.rejected = pl.repeat(False, raw.height, eager=True)
+        self._raw = raw
+        self._found: list[pl.DataFrame] = []
+        self._told: list[tuple[Check, int, int, int]] = []
+
+    def apply(self, frame: pl.DataFrame, checks: Iterable[Check]) -> list[pl.Series]:
+        """Judge all rows of `frame` by the checks; returns the mask of broken rows of each."""
+        listed = list(checks)
+        masks = frame.select(check.broken.fill_null(True).alias(str(at)) for at, check in enumerate(listed))
+        for check, mask in zip(listed, masks.iter_columns(), strict=True):
+            if len(mask) != frame.height:
+                raise AssertionError(f"{check.code}: {len(mask)} judgements of {frame.height} rows")
+            if mask.any():
+                self._note(check, mask)
+        return masks.get_columns()
+
+    def add_faults(self, frame: pl.DataFrame, column: str, faults: dict[int, JsonFault]) -> None:
+        """Values of a column that are not the JSON that they should be, by their index."""
+        for code in sorted({fault.code for fault in faults.values()}):
+            index = [at for at, fault in faults.items() if fault.code == code]
+            mask = pl.repeat(False, frame.height, eager=True).scatter(index, True)
+            self.rejected |= mask
+            found = self._problems(Check(column, code, pl.lit(True), f"{column}: {CODES[code].meaning}"), mask)
+            why = pl.Series([f"{column}: {faults[at].message}" for at in index], dtype=pl.String)
+            self._found.append(found.with_columns(message=why))
+
+    def tell(self, broken: pl.DataFrame, problems: Problems) -> None:
+        """Hand everything over; `broken` are the records that are no row: PLACE columns, code, message."""
+        of_records = broken.select(
+            row=ROW, line=LINE, level=pl.lit("error"), column=pl.lit(None, dtype=pl.String), code="code",
+            value=pl.lit(None, dtype=pl.String), message="message",
+            hint=pl.col("code").replace_strict({name: code.hint for name, code in CODES.items()}, return_dtype=pl.String),
+        )  # fmt: skip
+        # Two rules can ask for the same value, which is one thing to fix.
+        found = pl.concat([of_records, *self._found]).unique(["row", "column", "code"], keep="first", maintain_order=True)
+        problems.add(found)
+        for check, count, row, line in self._told:
+            problems.summarise(check.code, check.column, check.level, check.message, count, row, line)
+
+    def _note(self, check: Check, mask: pl.Series) -> None:
+        if check.level == "error":
+            self.rejected |= mask
+        if check.told_once:
+            first = int(mask.arg_max() or 0)
+            self._told.append((check, int(mask.sum()), self._raw[ROW][first], self._raw[LINE][first]))
+        else:
+            self._found.append(self._problems(check, mask))
+
+    def _problems(self, check: Check, mask: pl.Series) -> pl.DataFrame:
+        """A frame of problems.SCHEMA with a row for each broken one."""
+        rows = self._raw.filter(mask)
+        value = shown(pl.col(check.column)) if check.column in rows.columns else pl.lit(None, dtype=pl.String)
+        before, found, after = check.message.partition("{value}")
+        message = pl.lit(before) + pl.col("value").fill_null("") + pl.lit(after) if found else pl.lit(before)
+        hint = check.hint or CODES[check.code].hint
+        problems = rows.select(row=ROW, line=LINE, value=value).with_columns(message=message)
+        hints = [hint] * rows.height if not check.choices else near_hints(problems["value"], check.choices, hint)
+        return problems.with_columns(
+            level=pl.lit(check.level), column=pl.lit(check.column), code=pl.lit(check.code), hint=pl.Series(hints, dtype=pl.String)
+        ).select(list(SCHEMA))
+
+
+def near_hints(values: pl.Series, choices: tuple[str, ...], hint: str) -> list[str]:
+    """The hint for each value, with the choice that was likely meant."""
+    distinct = values.unique().head(DISTINCT_EXPLAINED_MAX).to_list()
+    near = {value: f"{hint}{did_you_mean(value or '', choices)}".replace(".; did", ". Did") for value in distinct}
+    return [near.get(value, hint) for value in values]

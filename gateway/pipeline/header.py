@@ -1,0 +1,143 @@
+"""The first line of a CSV: its delimiter, its names, its date formats, and what is wrong with them."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from gateway.config import did_you_mean
+from gateway.contracts import Contract
+from gateway.contracts.times import DATE_FORMATS, DATE_HEADER, UNIX_NAMES
+from gateway.errors import DropRefused
+from gateway.pipeline.problems import Problems
+
+DELIMITERS = ",;\t|"
+COLUMNS_MAX = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The columns of a drop, by position.
+
+    names: the column of each field, one name once; a date column keeps its header with the format.
+    dates: the declared format of each date column that has a known one.
+    ignored: columns that the contract does not know and does not keep.
+    raw: the bytes of the header with its line ending; empty where the file has none.
+    """
+
+    names: list[str]
+    delimiter: str = ","
+    dates: dict[str, str] = field(default_factory=dict)
+    ignored: frozenset[str] = frozenset()
+    raw: bytes = b""
+
+    @property
+    def records(self) -> int:
+        """How many records of the file the header takes."""
+        return 1 if self.raw else 0
+
+
+def read_header(first: bytes, ending: bytes, contract: Contract, problems: Problems) -> Header:
+    """The header in the first record of a CSV, or the contract's own columns where the file has none.
+
+    Raises DropRefused for a header that cannot be used (C27–C30, U21, U22).
+    """
+    text = first.decode()
+    delimiter = detect_delimiter(text, contract)
+    if delimiter != ",":
+        shown = {"\t": "a tab"}.get(delimiter, f"'{delimiter}'")
+        problems.add_of_file("delimiter_detected", f"fields are separated by {shown}, not by a comma", line=1)
+    names = [name.strip() for name in fields_of(text, delimiter)]
+    if contract.csv_header == "optional" and not set(names) & {column.name for column in contract.columns}:
+        return Header(list(contract.csv_columns), delimiter)
+    refuse_unusable(names)
+    refuse_missing(names, contract)
+    dates = dict(date_columns(names, contract, problems))
+    known = contract.by_name
+    ignored = frozenset(name for name in names if name not in known and contract.further_columns == "ignore")
+    for name in names:
+        near = did_you_mean(name, known)
+        if name in ignored:
+            problems.add_of_file("unknown_column", f"{name}: no such column; it is ignored{near}", column=name, line=1)
+        elif name not in known and name.lower() in {column.lower() for column in known}:
+            problems.add_of_file(
+                "unknown_column", f"{name}: kept as a property of its own{near}", column=name, line=1
+            )
+    return Header(names, delimiter, dates, ignored, first + (ending or b"\n"))
+
+
+def fields_of(text: str, delimiter: str) -> list[str]:
+    """The fields of the first record. Raises DropRefused where its quotes do not fit."""
+    try:
+        return next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True), [])
+    except csv.Error as error:
+        raise DropRefused(
+            "unterminated_quote", f"line 1: the header cannot be read: {error}", line=1,
+            hint="Check the double quotes in the header.",
+        ) from error  # fmt: skip
+
+
+def detect_delimiter(text: str, contract: Contract) -> str:
+    """The delimiter that makes the most known names, else the most fields; a comma where nothing tells."""
+    known = {column.name.lower() for column in contract.columns}
+
+    def score(delimiter: str) -> tuple[int, bool, int]:
+        names = [name.strip(' "').lower() for name in text.split(delimiter)]
+        right = len(names) == len(contract.csv_columns)
+        return len(known.intersection(names)), right, len(names) if delimiter == "," else len(names) - 1
+
+    return max(DELIMITERS, key=score)
+
+
+def refuse_unusable(names: list[str]) -> None:
+    if len(names) > COLUMNS_MAX:
+        raise DropRefused("too_many_columns", f"the header has {len(names):,} columns; {COLUMNS_MAX:,} are allowed", line=1)
+    seen: dict[str, int] = {}
+    for position, name in enumerate(names, 1):
+        if not name or any(ord(character) < 32 for character in name):
+            what = "has no name" if not name else "has control characters in its name"
+            raise DropRefused("blank_column", f"column {position} {what}", line=1)
+        if name in seen:
+            raise DropRefused(
+                "duplicate_column", f"columns {seen[name]} and {position} are both named '{name}'", line=1, column=name
+            )
+        seen[name] = position
+
+
+def refuse_missing(names: list[str], contract: Contract) -> None:
+    """Each of the contract's `header_columns` groups has a column in the header, in its exact case (C28–C30)."""
+    lower = {name.lower(): name for name in names}
+    for group in contract.header_columns:
+        if set(group) & set(names):
+            continue
+        for wanted in group:
+            if other := lower.get(wanted.lower()):
+                raise DropRefused(
+                    "wrong_case_column", f"'{other}' in the header must be spelt '{wanted}'", line=1, column=other,
+                    hint=f"Rename the column '{other}' to '{wanted}' and drop the file again.",
+                )  # fmt: skip
+        near = "".join(did_you_mean(wanted, names) for wanted in group)
+        wanted = " or ".join(f"'{name}'" for name in group)
+        raise DropRefused(
+            "missing_column", f"the header has no column {wanted}{near}", line=1, column=group[0],
+            hint=f"Add the column {wanted}. The header has: {', '.join(names)[:500]}",
+        )  # fmt: skip
+
+
+def date_columns(names: list[str], contract: Contract, problems: Problems) -> Iterator[tuple[str, str]]:
+    """The columns whose header declares a date format (C34–C44, X13, X15, X16)."""
+    for name in names if contract.date_headers else ():
+        match = DATE_HEADER.match(name)
+        if not match:
+            continue
+        declared = match["format"]
+        if declared in DATE_FORMATS or declared in UNIX_NAMES:
+            yield name, declared
+            continue
+        near = did_you_mean(declared, [*DATE_FORMATS, *UNIX_NAMES])
+        problems.add_of_file(
+            "unknown_date_format", f"{name}: the format '{declared}' is not known; values stay text{near}",
+            column=name, line=1,
+        )  # fmt: skip

@@ -1,0 +1,29 @@
+"""Columns whose values are JSON: objects, and tags as arrays of strings."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from gateway.pipeline import json_text
+from gateway.pipeline.json_text import JsonFault
+
+STRINGS_ONLY = r'^\[(?:"(?:[^"\\]|\\.)*"(?:, "(?:[^"\\]|\\.)*")*)?\]$'
+ESCAPES = {"\\": "\\\\", '"': '\\"'} | {chr(number): f"\\u{number:04x}" for number in range(32)}
+
+
+def objects(texts: pl.Series) -> tuple[pl.Series, dict[int, JsonFault]]:
+    """JSON objects in canonical form; null where the text is none, and why, by its index."""
+    return json_text.canonical_values(texts, objects_only=True)
+
+
+def tags(texts: pl.Series) -> pl.Series:
+    """Custom tags, `a;b` or a JSON array of strings, as a JSON array; null where the text is neither (F12)."""
+    is_array = texts.str.contains(r"^\s*\[").fill_null(False)
+    arrays = json_text.canonical_values(texts.set(~is_array, None), objects_only=False)[0]
+    tag = pl.element().str.strip_chars()
+    separate = texts.str.split(";").list.eval(tag.filter(tag != "").str.replace_many(ESCAPES))
+    joined = pl.select(
+        pl.when(separate.list.len() > 0).then('["' + pl.lit(separate).list.join('", "') + '"]').otherwise(pl.lit("[]"))
+    ).to_series()
+    strings = arrays.set(~arrays.str.contains(STRINGS_ONLY).fill_null(False), None)
+    return pl.select(pl.when(is_array).then(strings).when(texts.is_not_null()).then(joined)).to_series()

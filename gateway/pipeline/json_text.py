@@ -1,0 +1,156 @@
+"""JSON as text: which lines are sound, and the exact reading of the few that polars would read inexactly.
+
+Polars parses NDJSON fast, but one bad line fails the whole file, a lone surrogate becomes NUL, and a number loses
+the form in which it was written. So lines that it cannot be trusted with are told apart by one regular expression
+and read here one by one.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import polars as pl
+
+DEPTH_MAX = 64
+LINE_BYTES_UNSCREENED = 4096
+
+_STRING = (
+    r'"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u(?:[0-9a-cA-CefEF][0-9a-fA-F]{3}|[dD][0-7][0-9a-fA-F]{2}'
+    r'|[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})))*"'
+)
+_NUMBER = r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
+_SPACE = r"[ \t\r\n]*"
+_SCALAR = f"(?:{_STRING}|{_NUMBER}|true|false|null)"
+
+
+def _object(value: str) -> str:
+    member = f"{_STRING}{_SPACE}:{_SPACE}{value}{_SPACE}"
+    return rf"\{{{_SPACE}(?:{member}(?:,{_SPACE}{member})*)?\}}"
+
+
+def _array(value: str) -> str:
+    return rf"\[{_SPACE}(?:{value}{_SPACE}(?:,{_SPACE}{value}{_SPACE})*)?\]"
+
+
+_NESTED = f"(?:{_SCALAR}|{_object(_SCALAR)}|{_array(_SCALAR)})"
+_NESTED_TWICE = f"(?:{_SCALAR}|{_object(_NESTED)}|{_array(_NESTED)})"
+
+# What matches is valid JSON (RFC 8259). Valid JSON that is nested deeper does not match; it is then read exactly.
+SOUND_OBJECT = f"^{_SPACE}{_object(_NESTED_TWICE)}{_SPACE}$"
+SOUND_VALUE = f"^{_SPACE}{_NESTED_TWICE}{_SPACE}$"
+
+# An escaped surrogate, or a number of 16 digits and more or with an exponent, where a value can stand.
+INEXACT = r"\\u[dD][89a-fA-F]|[:,\[]\s*-?(?:[0-9.]{16,}|[0-9.]+[eE])"
+
+
+class Number(str):
+    """A JSON number as it was written."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class JsonFault:
+    """Why a text is not the JSON that it should be: a problem code, and what was found."""
+
+    code: str
+    message: str
+
+
+def parse(text: str) -> Any:
+    """The value of a JSON text, numbers as `Number`. Returns a JsonFault where it cannot be read."""
+    if depth_bound(text) > DEPTH_MAX:
+        return JsonFault("too_deep", f"nested deeper than {DEPTH_MAX} levels")
+    try:
+        value = json.loads(text, parse_int=Number, parse_float=Number, parse_constant=refuse_constant)
+    except json.JSONDecodeError as error:
+        return JsonFault("malformed_json", f"{error.msg.lower()} at character {error.pos + 1}")
+    except (ValueError, RecursionError) as error:
+        return JsonFault("malformed_json", str(error))
+    if has_lone_surrogate(text):
+        return JsonFault("malformed_json", "an escape such as \\ud800 without its other half is not a character")
+    return value
+
+
+def depth_bound(text: str) -> int:
+    """At least as deep as the text nests: brackets inside strings may count, closing ones are taken off."""
+    if len(text) <= DEPTH_MAX:
+        return 0
+    depth = deepest = 0
+    for mark in re.findall(r'"(?:[^"\\]|\\.)*"|[{}\[\]]', text):
+        depth += (mark in "{[") - (mark in "}]")
+        deepest = max(deepest, depth)
+    return deepest
+
+
+def refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def has_lone_surrogate(text: str) -> bool:
+    if "\\u" not in text:
+        return False
+    paired = re.sub(r"\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}", "", text)
+    return re.search(r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}", paired) is not None
+
+
+def kind(value: Any) -> str:
+    """The JSON name of a parsed value's type."""
+    if isinstance(value, Number):
+        return "number"
+    names: dict[type, str] = {str: "string", dict: "object", list: "array", bool: "boolean", type(None): "null"}
+    return names[type(value)]
+
+
+def canonical(value: Any) -> str:
+    """JSON text in the very form that polars gives nested values: `{"a": 1, "b": [true, null]}`."""
+    if isinstance(value, Number):
+        return plain_number(value)
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{canonical(key)}: {canonical(inner)}" for key, inner in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(canonical(inner) for inner in value) + "]"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def plain_number(number: str) -> str:
+    """As polars prints it where that loses nothing, else as it was written."""
+    if len(number) < 16 and "e" not in number.lower() and "." in number:
+        as_float = float(number)
+        if math.isfinite(as_float):
+            return str(int(as_float)) if as_float.is_integer() else repr(as_float)
+    return number
+
+
+def canonical_values(texts: pl.Series, *, objects_only: bool) -> tuple[pl.Series, dict[int, JsonFault]]:
+    """JSON texts of a column in canonical form, and the faults of those that are not JSON, by their index.
+
+    Null stays null; what has a fault becomes null. With `objects_only`, other JSON values are faults.
+    """
+    sound = texts.str.contains(SOUND_OBJECT if objects_only else SOUND_VALUE) & ~texts.str.contains(INEXACT + r"|[\r\n]")
+    sound = sound.fill_null(False)
+    exact = (~sound & texts.is_not_null()).arg_true().to_list()
+    values: list[str | None] = []
+    faults: dict[int, JsonFault] = {}
+    for index in exact:
+        value = parse(texts[index])
+        if not isinstance(value, JsonFault) and objects_only and not isinstance(value, dict):
+            value = JsonFault("not_object", f"found {kind(value)}")
+        if isinstance(value, JsonFault):
+            faults[index] = value
+        values.append(None if isinstance(value, JsonFault) else canonical(value))
+    result = in_polars_form(texts, sound)
+    if exact:
+        result = result.scatter(exact, pl.Series(values, dtype=pl.String))
+    return result, faults
+
+
+def in_polars_form(texts: pl.Series, sound: pl.Series) -> pl.Series:
+    """The sound texts as polars prints the value that it reads; null elsewhere."""
+    lines = pl.select(pl.when(sound).then('{"v":' + pl.lit(texts) + "}").otherwise(pl.lit('{"v":null}'))).to_series()
+    body = pl.DataFrame({"line": lines}).write_csv(include_header=False, quote_style="never").encode()
+    return pl.read_ndjson(body, schema={"v": pl.String})["v"].alias(texts.name)

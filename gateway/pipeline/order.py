@@ -1,0 +1,76 @@
+"""The order of accepted rows: profiles merged by identity, repeated events dropped, events oldest first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from gateway.contracts import Contract
+from gateway.pipeline.rows import PLACE, ROW
+from gateway.pipeline.validate import TIME
+
+KEY = "\x1fkey"
+
+
+@dataclass(frozen=True, slots=True)
+class Ordered:
+    """Rows as they are written, and what became of the others.
+
+    frame: as `validate` gives it. moved: rows that stood behind a later one in the file.
+    first, last: the earliest and the latest time, in the stored form; None where rows have no time.
+    """
+
+    frame: pl.DataFrame
+    merged: int = 0
+    duplicates: int = 0
+    moved: int = 0
+
+
+def ordered(frame: pl.DataFrame, contract: Contract) -> Ordered:
+    """The good rows of a drop, merged or deduplicated and in order. The same rows always give the same order."""
+    if contract.kind == "profiles":
+        kept = merge_profiles(frame, contract)
+        return Ordered(kept, merged=frame.height - kept.height)
+    kept = frame if contract.allow_repeats else first_of_equals(frame, contract)
+    duplicates = frame.height - kept.height
+    if TIME not in kept.columns:
+        return Ordered(kept, duplicates=duplicates)
+    times = kept[TIME]
+    moved = int((times < times.cum_max()).sum())
+    # Equal times keep the file's order, so a rerun is identical (F17, F18).
+    return Ordered(kept.sort(TIME, maintain_order=True) if moved else kept, duplicates=duplicates, moved=moved)
+
+
+def merge_profiles(frame: pl.DataFrame, contract: Contract) -> pl.DataFrame:
+    """One row an identity: each attribute keeps its newest value, by the row's time, then by its place in the file.
+
+    A row that has several identities goes by the first that the contract names. The merged row takes the place of
+    its newest one (C2, C3, B3–B5).
+    """
+    key = pl.coalesce(pl.lit(f"{at} ") + pl.col(name) for at, name in enumerate(contract.identity))
+    keyed = frame.with_columns(key.alias(KEY))
+    several = keyed[KEY].is_duplicated()
+    if not several.any():
+        return frame
+    by_age = [TIME, ROW] if TIME in frame.columns else [ROW]
+    values = [name for name in frame.columns if name not in PLACE]
+    merged = (
+        keyed.filter(several)
+        .sort(by_age)
+        .group_by(KEY, maintain_order=True)
+        .agg(*(pl.col(name).last() for name in PLACE), *(pl.col(name).drop_nulls().last() for name in values))
+    )
+    return pl.concat([frame.filter(~several), merged.select(frame.columns)]).sort(ROW)
+
+
+def first_of_equals(frame: pl.DataFrame, contract: Contract) -> pl.DataFrame:
+    """Without the rows that equal an earlier one in the contract's `unique` columns, else in all of them."""
+    names = list(contract.unique) or [name for name in frame.columns if name not in PLACE]
+    # Equal hashes are rare unless the rows are equal, so only these few are compared in full.
+    alike = frame.select(names).hash_rows().is_duplicated()
+    if not alike.any():
+        return frame
+    candidates = frame.filter(alike).select(ROW, pl.struct(names).is_first_distinct().alias(KEY))
+    repeats = candidates.filter(~pl.col(KEY))[ROW]
+    return frame.filter(~pl.col(ROW).is_in(repeats.implode()))

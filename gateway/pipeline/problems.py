@@ -1,0 +1,112 @@
+"""Problems: what was found in a drop, each with row, line, column, code, value, message and hint."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+import polars as pl
+
+from gateway.contracts.codes import CODES, Level
+from gateway.errors import DropRefused
+
+# The columns of errors.csv (RULES.md section 8). `row` is the record number, `line` the physical line, both 1-based.
+SCHEMA = {
+    "row": pl.Int64,
+    "line": pl.Int64,
+    "level": pl.String,
+    "column": pl.String,
+    "code": pl.String,
+    "value": pl.String,
+    "message": pl.String,
+    "hint": pl.String,
+}
+VALUE_CHARACTERS_MAX = 200
+CONTROL = {chr(number): f"\\x{number:02x}" for number in (*range(32), 127)} | {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+
+def shown(text: pl.Expr) -> pl.Expr:
+    """A value as problems show it: cut at 200 characters, control characters visible."""
+    cut = text.str.head(VALUE_CHARACTERS_MAX)
+    long = text.str.len_chars() > VALUE_CHARACTERS_MAX
+    return pl.when(long).then(cut + "…").otherwise(cut).str.replace_many(CONTROL)
+
+
+@dataclass(slots=True)
+class Summary:
+    """Rows that share one remark, told once with their number."""
+
+    level: Level
+    message: str
+    hint: str
+    count: int = 0
+    row: int | None = None
+    line: int | None = None
+
+
+@dataclass(slots=True)
+class Problems:
+    """All problems of a drop. Counts are complete; the list stops after `listed_max` of them."""
+
+    listed_max: int
+    by_code: Counter[str] = field(default_factory=Counter)
+    by_column: Counter[str] = field(default_factory=Counter)
+    by_level: Counter[str] = field(default_factory=Counter)
+    _listed: list[pl.DataFrame] = field(default_factory=list)
+    _of_file: list[dict[str, Any]] = field(default_factory=list)
+    _summaries: dict[tuple[str, str], Summary] = field(default_factory=dict)
+    _room: int = -1
+
+    def __post_init__(self) -> None:
+        self._room = self.listed_max
+
+    def add(self, found: pl.DataFrame) -> None:
+        """Problems of rows, as a frame of SCHEMA. Chunks come in the order of the file."""
+        for column, counter in (("code", self.by_code), ("column", self.by_column), ("level", self.by_level)):
+            counts = found[column].drop_nulls().value_counts()
+            counter.update(dict(counts.iter_rows()))
+        if self._room > 0 and found.height:
+            first = found.sort("row", maintain_order=True).head(self._room)
+            self._room -= first.height
+            self._listed.append(first)
+
+    def add_of_file(self, code: str, message: str, *, hint: str = "", column: str | None = None, **place: Any) -> None:
+        """One problem of the drop as a whole; `place` may have line, value, level."""
+        entry = {"level": CODES[code].level, "column": column, "code": code, "message": message}
+        entry["hint"] = hint or CODES[code].hint
+        self._of_file.append(dict.fromkeys(SCHEMA) | entry | place)
+        self._count(code, entry["level"], column, 1)
+
+    def add_refusal(self, refusal: DropRefused) -> None:
+        """The reason why a drop was turned away."""
+        self.add_of_file(
+            refusal.code, refusal.message, hint=refusal.hint, column=refusal.column, line=refusal.line,
+            value=refusal.value,
+        )  # fmt: skip
+
+    def summarise(self, code: str, column: str, level: Level, message: str, count: int, row: int, line: int) -> None:
+        """Add `count` rows to a remark that is told once; `row` and `line` are the first of them."""
+        summary = self._summaries.setdefault((code, column), Summary(level, message, CODES[code].hint))
+        summary.count += count
+        if summary.row is None:
+            summary.row, summary.line = row, line
+        self._count(code, level, column, count)
+
+    def listed(self) -> pl.DataFrame:
+        """The problems of the file, then those of its rows in order: a frame of SCHEMA."""
+        told = [
+            {
+                "row": s.row, "line": s.line, "level": s.level, "column": column, "code": code, "value": None,
+                "message": f"{s.message} ({s.count:,} {'row' if s.count == 1 else 'rows'}, the first is shown)",
+                "hint": s.hint,
+            }
+            for (code, column), s in self._summaries.items()
+        ]  # fmt: skip
+        return pl.concat([pl.DataFrame(self._of_file + told, schema=SCHEMA), *self._listed])
+
+    def _count(self, code: str, level: str, column: str | None, count: int) -> None:
+        self.by_code[code] += count
+        self.by_level[level] += count
+        if column is not None:
+            self.by_column[column] += count

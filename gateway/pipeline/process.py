@@ -1,0 +1,244 @@
+"""One drop's way through the pipeline: read, validate, order, write, report."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+import polars as pl
+
+from gateway import clock
+from gateway.errors import DropRefused
+from gateway.pipeline import report as reports
+from gateway.pipeline import results
+from gateway.pipeline.drop import Counts, Drop, Outcome
+from gateway.pipeline.header import Header, read_header
+from gateway.pipeline.order import Ordered, ordered
+from gateway.pipeline.problems import Problems
+from gateway.pipeline.records import framed
+from gateway.pipeline.rows import PLACE, Rows, csv_rows, ndjson_rows
+from gateway.pipeline.source import Source, opened
+from gateway.pipeline.staging import Staging, sync_folder
+from gateway.pipeline.validate import TIME, Terms, validate
+
+CHUNK_BYTES = 32 << 20
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A drop after validation.
+
+    good: as `validate` gives it. rejected: PLACE columns. columns: those of the file that results keep, in order.
+    json_columns: columns whose text is JSON.
+    """
+
+    good: pl.DataFrame
+    rejected: pl.DataFrame
+    blank: int
+    header: Header
+    columns: list[str]
+    json_columns: frozenset[str]
+
+
+def process(drop: Drop, staging: Path, progress: Progress = lambda status: None) -> Outcome:
+    """Run a drop to its outcome: every result file is in `staging`, durable, and nothing is visible yet.
+
+    A bad file is an outcome with status `failed` and a report that says why; what is raised is a fault of ours.
+    `progress` hears "processing" when validation is done.
+    """
+    started = clock.now()
+    problems = Problems(drop.policy.problems_max)
+    out = fresh(staging, drop)
+    try:
+        if drop.duplicate_of and drop.policy.on_duplicate == "reject":
+            message = f"these bytes were already processed by job {drop.duplicate_of}"
+            raise DropRefused("duplicate_file", message)
+        if drop.duplicate_of:
+            return finish(drop, out, started, problems, Counts(), reports.Facts(drop.path.stat().st_size))
+        source = opened(drop.path, drop.name, drop.contract, drop.policy, staging)
+        judged = judge(source, drop, problems)
+        progress("processing")
+        return conclude(drop, source, judged, out, started, problems)
+    except DropRefused as refusal:
+        out = fresh(staging, drop)
+        problems.add_refusal(refusal)
+        return finish(
+            drop, out, started, problems, Counts(), reports.Facts(drop.path.stat().st_size), reasons=(refusal.message,)
+        )
+    finally:
+        for scratch in ("expanded", "utf8"):
+            (staging / scratch).unlink(missing_ok=True)
+
+
+def fail(drop: Drop, staging: Path, code: str, message: str, hint: str = "") -> Outcome:
+    """The outcome of a drop that could not be processed through no fault of its own, with a report that says so."""
+    problems = Problems(drop.policy.problems_max)
+    problems.add_of_file(code, message, hint=hint)
+    size = drop.path.stat().st_size if drop.path.exists() else 0
+    return finish(drop, fresh(staging, drop), clock.now(), problems, Counts(), reports.Facts(size), reasons=(message,))
+
+
+def fresh(staging: Path, drop: Drop) -> Staging:
+    """An empty staging folder; what an earlier try left is removed."""
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(parents=True)
+    generation = f".g{drop.generation}" if drop.generation > 1 else ""
+    return Staging(staging, drop.name + generation)
+
+
+def judge(source: Source, drop: Drop, problems: Problems) -> Judged:
+    """Read and validate the whole drop."""
+    header, chunks = read(source, drop, problems)
+    terms = Terms(
+        drop.contract, drop.as_of, drop.timezone, drop.retention_days, drop.policy.strict, drop.policy.null_marker,
+        tuple(header.dates.items()),
+    )  # fmt: skip
+    goods, rejecteds, blank = [], [], 0
+    json_columns: set[str] = set()
+    for rows in chunks:
+        kept = rows if not header.ignored else replace(rows, frame=rows.frame.drop(header.ignored))
+        good, rejected = validate(kept, terms, problems)
+        goods.append(good)
+        rejecteds.append(rejected)
+        blank += rows.blank
+        json_columns |= rows.json_columns
+    good = pl.concat(goods, how="diagonal") if goods else pl.DataFrame(schema=PLACE)
+    rejected = pl.concat(rejecteds) if rejecteds else pl.DataFrame(schema=PLACE)
+    columns = result_columns(good, header, drop)
+    return Judged(good, rejected, blank, header, columns, frozenset(json_columns))
+
+
+def read(source: Source, drop: Drop, problems: Problems) -> tuple[Header, Iterator[Rows]]:
+    """The header, and the rows of the drop in chunks."""
+    if source.format == "ndjson":
+        return Header([]), ndjson_chunks(source, drop)
+    first = next(framed(source.octets[: 1 << 20], None, 1))
+    header = read_header(
+        source.octets[first.start[0] : first.end[0]].tobytes(), source.octets[first.end[0] : first.stop[0]].tobytes(),
+        drop.contract, problems,
+    )  # fmt: skip
+    return header, csv_chunks(source, header)
+
+
+def csv_chunks(source: Source, header: Header) -> Iterator[Rows]:
+    row, skip = 1, header.records
+    for records in framed(source.octets, ord(header.delimiter), CHUNK_BYTES):
+        body = records.where(records.start >= (records.stop[0] if skip else 0))
+        skip = 0
+        if len(body):
+            rows = csv_rows(source, body, header.names, header.delimiter, row)
+            row += rows.frame.height + rows.broken.height
+            yield rows
+
+
+def ndjson_chunks(source: Source, drop: Drop) -> Iterator[Rows]:
+    row = 1
+    for records in framed(source.octets, None, CHUNK_BYTES):
+        rows = ndjson_rows(source, records, drop.contract, row)
+        row += rows.frame.height + rows.broken.height
+        yield rows
+
+
+def result_columns(good: pl.DataFrame, header: Header, drop: Drop) -> list[str]:
+    """The columns of the accepted file: those of the header in its order, else those of the contract, then further ones.
+
+    A column that the file does not have is written where a rule filled it in.
+    """
+    declared = [column.name for column in drop.contract.columns]
+    names = [name for name in header.names if name not in header.ignored] or declared
+    further = [name for name in good.columns if name not in names and name not in PLACE and name != TIME]
+    filled = [name for name in further if good[name].is_not_null().any()]
+    return [name for name in names if name in good.columns] + filled
+
+
+def conclude(
+    drop: Drop, source: Source, judged: Judged, out: Staging, started: datetime, problems: Problems
+) -> Outcome:
+    """Order and write what was judged; a feed may want none of it when too much is bad (U44, C24)."""
+    total = judged.good.height + judged.rejected.height
+    facts = reports.Facts(drop.path.stat().st_size)
+    if judged.rejected.height:
+        header = judged.header.raw
+        out.write(
+            f".rejected.{source.format}",
+            lambda path: results.write_rejected(source, header, judged.rejected, path),
+        )
+    if reason := too_many_errors(drop, judged.rejected.height, total):
+        problems.add_of_file("too_many_errors", reason)
+        counts = Counts(
+            total, rejected=judged.rejected.height, withheld=judged.good.height, blank=judged.blank
+        )
+        return finish(drop, out, started, problems, counts, facts, reasons=(reason,))
+    done = ordered(judged.good, drop.contract)
+    counts = Counts(
+        total, done.frame.height, done.merged, done.duplicates, judged.rejected.height, blank=judged.blank
+    )
+    write_accepted(drop, source, judged, done, out)
+    facts = reports.Facts(
+        facts.file_size,
+        order=reports.order_facts(done.frame, TIME, done.moved),
+        properties=properties_of(drop, judged),
+    )
+    return finish(drop, out, started, problems, counts, facts)
+
+
+def too_many_errors(drop: Drop, rejected: int, total: int) -> str:
+    """Why the drop fails as a whole, or nothing."""
+    if rejected and drop.policy.on_error == "reject_file":
+        return f"{rejected:,} of {total:,} rows are bad, and this feed takes a file only when all its rows are good"
+    if total and rejected / total > drop.policy.max_error_rate:
+        return f"{rejected:,} of {total:,} rows are bad, more than the {drop.policy.max_error_rate:.2%} that this feed allows"
+    return ""
+
+
+def write_accepted(drop: Drop, source: Source, judged: Judged, done: Ordered, out: Staging) -> None:
+    """The accepted rows in the format of the drop, or of the feed."""
+    if done.frame.height == 0:
+        return
+    form: Literal["csv", "ndjson", "parquet"] = (
+        source.format if drop.policy.result_format == "same" else drop.policy.result_format
+    )
+    writers: dict[str, Callable[[Path], object]] = {
+        "csv": partial(results.write_csv, done.frame, judged.columns, judged.header.delimiter),
+        "ndjson": partial(results.write_ndjson, done.frame, drop.contract, judged.columns, judged.json_columns),
+        "parquet": partial(results.write_parquet, done.frame, drop.contract, judged.columns),
+    }
+    out.write(f".accepted.{form}", writers[form])
+
+
+def properties_of(drop: Drop, judged: Judged) -> dict[str, object]:
+    """The further columns, which become properties (C11)."""
+    declared = drop.contract.by_name
+    created = [name for name in judged.columns if name not in declared]
+    return {"created": created, "changed": [], "blanked": 0}
+
+
+def finish(
+    drop: Drop,
+    out: Staging,
+    started: datetime,
+    problems: Problems,
+    counts: Counts,
+    facts: reports.Facts,
+    reasons: tuple[str, ...] = (),
+) -> Outcome:
+    """Write errors and report, and close the outcome. The counts must add up, or nothing is published."""
+    if not counts.add_up:
+        raise AssertionError(f"rows do not add up: {counts}")
+    listed = problems.listed()
+    if listed.filter(pl.col("level") != "note").height:
+        out.write(".errors.csv", partial(results.write_errors, listed))
+    outcome = Outcome(
+        drop.job_id, "failed" if reasons else "completed", started, clock.now(), counts, tuple(out.files),
+        drop.contract.name, drop.contract.sha256, dict(problems.by_code), reasons, drop.duplicate_of, drop.repairs,
+    )  # fmt: skip
+    text = reports.report_text(reports.report(drop, outcome, problems, facts))
+    out.write(".report.json", lambda path: path.write_text(text, encoding="utf-8"))
+    sync_folder(out.folder)
+    return replace(outcome, files=tuple(out.files))

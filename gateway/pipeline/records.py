@@ -1,0 +1,196 @@
+"""Where each record begins and ends: RFC 4180 framing of CSV and line framing of NDJSON, on arrays of bytes.
+
+Polars pads short rows with nulls and fails the whole file on one bad record. So the framing is decided here, and
+polars is only ever given records that are known to be whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gateway.errors import DropRefused
+from gateway.pipeline.source import Octets, check_text
+
+BLOCK_BYTES = 4 << 20
+RECORD_BYTES_MAX = 16 << 20
+LF, CR, QUOTE = 10, 13, 34
+
+Offsets = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Records:
+    """Records of a text, in order, as arrays of one length.
+
+    start, end, stop (int64): the record is `octets[start:end]`, its line ending `octets[end:stop]`.
+    line (int64): the physical line on which it begins, 1-based, the header included.
+    fields (int64): how many fields it has; 1 for NDJSON.
+    stray (bool): a quote stands where RFC 4180 section 2 allows none.
+    """
+
+    start: Offsets
+    end: Offsets
+    stop: Offsets
+    line: Offsets
+    fields: Offsets
+    stray: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+    def where(self, mask: NDArray[np.bool_]) -> Records:
+        """The records that the mask selects."""
+        return Records(*(getattr(self, name)[mask] for name in self.__slots__))
+
+    @staticmethod
+    def joined(parts: list[Records]) -> Records:
+        return Records(*(np.concatenate([getattr(part, name) for part in parts]) for name in Records.__slots__))
+
+
+def framed(octets: Octets, delimiter: int | None, chunk_bytes: int) -> Iterator[Records]:
+    """All records of a text, blank ones too, in chunks of about `chunk_bytes`.
+
+    `delimiter` is the byte between fields of a CSV; None frames plain lines.
+    Raises DropRefused for a NUL byte, for bytes that are not UTF-8 and for a quote that nothing closes.
+    """
+    parts: list[Records] = []
+    size = 0
+    for records in blocks(octets, delimiter):
+        parts.append(records)
+        size += int(records.stop[-1] - records.start[0])
+        if size >= chunk_bytes:
+            yield Records.joined(parts)
+            parts, size = [], 0
+    if parts:
+        yield Records.joined(parts)
+
+
+def blocks(octets: Octets, delimiter: int | None) -> Iterator[Records]:
+    """The records of a text, in blocks of about BLOCK_BYTES that end where a record ends."""
+    at, line, width = 0, 1, BLOCK_BYTES
+    while at < len(octets):
+        stop = min(at + width, len(octets))
+        final = stop == len(octets)
+        # A CR at the end of a block may be half of a CRLF.
+        block = octets[at : stop - 1] if not final and octets[stop - 1] == CR else octets[at:stop]
+        records, breaks = frame(block, delimiter, final, line)
+        if len(records) == 0:
+            if width > RECORD_BYTES_MAX:
+                refuse_endless(line, delimiter)
+            width *= 2
+            continue
+        done = int(records.stop[-1])
+        check_text(block[:done], at, line)
+        yield Records(records.start + at, records.end + at, records.stop + at, records.line, records.fields, records.stray)
+        line += int(np.searchsorted(breaks, done))
+        at, width = at + done, BLOCK_BYTES
+
+
+def frame(block: Octets, delimiter: int | None, final: bool, line: int) -> tuple[Records, Offsets]:
+    """The whole records of one block, and the offsets of all its physical line breaks.
+
+    `block` begins where a record begins; what follows its last whole record is left for the next block.
+    """
+    breaks = line_breaks_in(block)
+    outer, stray_starts = breaks, np.empty(0, dtype=np.int64)
+    quotes = np.empty(0, dtype=np.int64)
+    if delimiter is not None:
+        quotes, spans = sound_quotes(np.flatnonzero(block == QUOTE), block, delimiter, breaks)
+        # A line break belongs to a value while a quote is open, and to the record in a span that is set aside.
+        outer = breaks[np.searchsorted(quotes, breaks) % 2 == 0]
+        for begin, end in spans:
+            outer = outer[(outer < begin) | (outer >= end)]
+        stray_starts = np.array([begin for begin, _ in spans], dtype=np.int64)
+    stop = outer + 1
+    if final and (len(stop) == 0 or stop[-1] < len(block)):
+        if len(quotes) % 2:
+            opened = line + int(np.searchsorted(breaks, quotes[-1]))
+            raise DropRefused("unterminated_quote", f"line {opened}: a quote is opened and never closed", line=opened)
+        stop = np.append(stop, len(block))
+    start = np.concatenate([[0], stop[:-1]]).astype(np.int64)[: len(stop)]
+    end = content_ends(block, start, stop)
+    fields = np.ones(len(stop), dtype=np.int64)
+    if delimiter is not None:
+        marks = np.flatnonzero(block == delimiter)
+        marks = marks[np.searchsorted(quotes, marks) % 2 == 0] if len(quotes) else marks
+        fields += np.searchsorted(marks, end) - np.searchsorted(marks, start)
+    lines = line + np.searchsorted(breaks, start)
+    return Records(start, end, stop, lines, fields, np.isin(start, stray_starts)), breaks
+
+
+def line_breaks_in(block: Octets) -> Offsets:
+    r"""The offset of the last byte of each line ending: `\n`, `\r\n` or a lone `\r`."""
+    feeds = np.flatnonzero(block == LF)
+    returns = np.flatnonzero(block == CR)
+    if len(returns) == 0:
+        return feeds
+    lone = returns[(returns + 1 == len(block)) | (block[np.minimum(returns + 1, len(block) - 1)] != LF)]
+    return np.sort(np.concatenate([feeds, lone])) if len(lone) else feeds
+
+
+def content_ends(block: Octets, start: Offsets, stop: Offsets) -> Offsets:
+    """Where each record ends without its line ending."""
+    last = block[stop - 1]
+    end = np.where((last == LF) | (last == CR), stop - 1, stop)
+    crlf = (last == LF) & (end > start) & (block[np.maximum(end - 1, 0)] == CR)
+    return end - crlf
+
+
+def sound_quotes(
+    quotes: Offsets, block: Octets, delimiter: int, breaks: Offsets
+) -> tuple[Offsets, list[tuple[int, int]]]:
+    """The quotes that open and close fields as RFC 4180 has it, and the spans of the records whose quotes do not.
+
+    A record with a stray quote is set aside up to the end of the physical line on which the quote that
+    misleads stands, so that the rows behind it are read as if it were not there.
+    """
+    sound: list[Offsets] = []
+    spans: list[tuple[int, int]] = []
+    floor = 0
+    while len(quotes):
+        wrong = first_stray(quotes, block, delimiter)
+        if wrong is None:
+            sound.append(quotes)
+            break
+        # A closing quote that is followed by text accuses the quote that opened.
+        wrong -= wrong % 2
+        before = quotes[:wrong]
+        outer = breaks[(breaks >= floor) & (breaks < quotes[wrong])]
+        outer = outer[np.searchsorted(before, outer) % 2 == 0]
+        begin = int(outer[-1]) + 1 if len(outer) else floor
+        following = int(np.searchsorted(breaks, quotes[wrong]))
+        end = int(breaks[following]) if following < len(breaks) else len(block)
+        sound.append(before[before < begin])
+        spans.append((begin, end))
+        quotes = quotes[quotes > end]
+        floor = end + 1
+    return (np.concatenate(sound) if sound else np.empty(0, dtype=np.int64)), spans
+
+
+def first_stray(quotes: Offsets, block: Octets, delimiter: int) -> int | None:
+    """The index of the first quote that neither begins nor ends a field nor is doubled inside one."""
+    opening, closing = quotes[0::2], quotes[1::2]
+    before = block[np.maximum(opening - 1, 0)]
+    fine = (opening == 0) | (before == delimiter) | (before == LF) | (before == CR)
+    fine[1:] |= opening[1:] - 1 == closing[: len(opening) - 1]
+    after = block[np.minimum(closing + 1, len(block) - 1)]
+    done = (closing + 1 == len(block)) | (after == delimiter) | (after == LF) | (after == CR)
+    paired = min(len(closing), len(opening) - 1)
+    done[:paired] |= closing[:paired] + 1 == opening[1 : paired + 1]
+    candidates = [2 * int(np.argmin(fine))] if not fine.all() else []
+    candidates += [2 * int(np.argmin(done)) + 1] if not done.all() else []
+    return min(candidates, default=None)
+
+
+def refuse_endless(line: int, delimiter: int | None) -> None:
+    what = "the quoted value" if delimiter is not None else "the line"
+    code = "unterminated_quote" if delimiter is not None else "record_too_long"
+    raise DropRefused(
+        code,
+        f"line {line}: {what} that begins in this record does not end within {RECORD_BYTES_MAX:,} bytes",
+        line=line,
+    )

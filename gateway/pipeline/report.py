@@ -1,0 +1,91 @@
+"""report.json: everything that a partner is told about a drop, as one flat object."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any
+
+import polars as pl
+
+from gateway import clock
+from gateway.pipeline.drop import Drop, Outcome
+from gateway.pipeline.problems import SCHEMA, Problems
+
+SCHEMA_VERSION = 1
+PROBLEMS_SHOWN = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the pipeline learnt of a drop beside its counts.
+
+    order: first and last time of the accepted rows, and how many rows were out of order.
+    """
+
+    file_size: int
+    order: Mapping[str, Any] = field(default_factory=lambda: {"first": None, "last": None, "rows_moved": 0})
+    time_columns: list[dict[str, Any]] = field(default_factory=list)
+    properties: Mapping[str, Any] = field(default_factory=lambda: {"created": [], "changed": [], "blanked": 0})
+
+
+def report(drop: Drop, outcome: Outcome, problems: Problems, facts: Facts) -> dict[str, Any]:
+    """The job object of RULES.md section 7, and what section 8 adds to it."""
+    counts = outcome.counts
+    listed = problems.listed().head(PROBLEMS_SHOWN)
+    original = {"name": drop.name, "bytes": facts.file_size, "sha256": drop.sha256, "role": "original"}
+    written = [
+        {"name": file.name, "bytes": file.bytes, "sha256": file.sha256, "role": file.staged.split(".")[0]}
+        for file in outcome.files
+    ]
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "job_id": drop.job_id,
+        "name": PurePosixPath(drop.name).name,
+        "status": outcome.status,
+        "tenant": drop.tenant,
+        "feed": drop.feed,
+        "filename": drop.name,
+        "generation": drop.generation,
+        "file_size": facts.file_size,
+        "uploaded_on": clock.text(drop.as_of),
+        "uploaded_by": drop.uploaded_by,
+        "as_of": clock.text(drop.as_of),
+        "start_time": clock.text(outcome.start_time),
+        "end_time": clock.text(outcome.end_time),
+        "elapsed_time": round(outcome.elapsed_time, 3),
+        "total_rows": counts.total,
+        "accepted_rows": counts.accepted,
+        "rejected_rows": counts.rejected,
+        "merged_rows": counts.merged,
+        "duplicate_rows": counts.duplicate,
+        "withheld_rows": counts.withheld,
+        "blank_rows": counts.blank,
+        "reason_for_failure": list(outcome.reason_for_failure),
+        "contract": {"name": drop.contract.name, "sha256": drop.contract.sha256},
+        "problems_by_code": dict(problems.by_code.most_common()),
+        "problems_by_column": dict(problems.by_column.most_common()),
+        "problems": listed.select(list(SCHEMA)).to_dicts(),
+        "order": dict(facts.order),
+        "time_columns": facts.time_columns,
+        "properties": dict(facts.properties),
+        "files": [original, *written],
+        "repairs": drop.repairs,
+        "duplicate_of": drop.duplicate_of,
+        "links": f"/v1/imports/jobs/{drop.job_id}",
+    }
+
+
+def report_text(content: Mapping[str, Any]) -> str:
+    """The report as it is written."""
+    return json.dumps(content, ensure_ascii=False, indent=2) + "\n"
+
+
+def order_facts(frame: pl.DataFrame, time: str, moved: int) -> dict[str, Any]:
+    """First and last time of ordered rows, in the stored form; `rows_moved` stood behind a later one."""
+    if time not in frame.columns or frame.height == 0:
+        return {"first": None, "last": None, "rows_moved": moved}
+    stored = frame.select(pl.col(time).min().alias("first"), pl.col(time).max().alias("last")).row(0, named=True)
+    return {name: f"{moment:%Y-%m-%dT%H:%M:%S.%fZ}" for name, moment in stored.items() if moment} | {"rows_moved": moved}

@@ -1,0 +1,84 @@
+"""The result files of a job: accepted rows, rejected records and errors.csv."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+import polars as pl
+
+from gateway.contracts import Contract
+from gateway.contracts.model import Column
+from gateway.pipeline.rows import START, STOP, json_quoted
+from gateway.pipeline.source import Source
+from gateway.pipeline.validate import TIME
+
+SLICE_ROWS = 100_000
+# A spreadsheet runs a cell that begins so as a formula (OWASP, CSV injection).
+FORMULA = r"^[=+\-@\t\r]"
+JSON_TYPES = frozenset({"integer", "number", "boolean", "object", "tags", "unix_time"})
+
+
+def write_csv(frame: pl.DataFrame, columns: list[str], delimiter: str, path: Path) -> None:
+    """The rows as CSV with a header, nulls as empty fields."""
+    frame.select(columns).write_csv(path, separator=delimiter, quote_style="necessary")
+
+
+def write_ndjson(frame: pl.DataFrame, contract: Contract, columns: list[str], json_columns: Collection[str], path: Path) -> None:
+    """The rows as NDJSON, keys in the order of the contract, null keys left out."""
+    declared = contract.by_name
+    members = []
+    for name in columns:
+        is_json = name in json_columns or (name in declared and declared[name].type in JSON_TYPES)
+        key = pl.select(json_quoted(pl.lit(name))).item()
+        text = pl.col(name) if is_json else quoted(frame, name)
+        members.append(pl.lit(f"{key}: ") + text)
+    line = pl.lit("{") + pl.concat_str(members, separator=", ", ignore_nulls=True) + pl.lit("}")
+    with path.open("wb") as file:
+        for part in frame.iter_slices(SLICE_ROWS):
+            part.select(line.alias("line")).write_csv(file, include_header=False, quote_style="never")
+
+
+def quoted(frame: pl.DataFrame, name: str) -> pl.Expr:
+    """A column as JSON strings; escaping is only paid for where a value needs it."""
+    if frame[name].str.contains(r'["\\\x00-\x1f]').any():
+        return json_quoted(pl.col(name))
+    return pl.lit('"') + pl.col(name) + pl.lit('"')
+
+
+def write_parquet(frame: pl.DataFrame, contract: Contract, columns: list[str], path: Path) -> None:
+    """The rows as Parquet: numbers, booleans and times typed, all else text."""
+    types = {"integer": pl.Int64, "number": pl.Float64}
+    declared: dict[str, Column] = contract.by_name
+    casts = [pl.col(name).cast(types[declared[name].type]) for name in columns if name in declared and declared[name].type in types]
+    casts += [pl.col(c.name) == "true" for c in contract.columns if c.type == "boolean" and c.name in columns]
+    if contract.time and contract.time.column in columns:
+        casts.append(pl.col(TIME).dt.replace_time_zone("UTC").alias(contract.time.column))
+    frame.with_columns(casts).select(columns).write_parquet(path)
+
+
+def write_rejected(source: Source, header: bytes, rejected: pl.DataFrame, path: Path) -> None:
+    """The rejected records byte for byte as they came, behind the header; they are a drop again."""
+    with path.open("wb") as file:
+        file.write(source.bom if source.encoding != "utf-8" else b"")
+        file.write(header if source.encoding == "utf-8" else header.decode().encode(source.encoding))
+        for start, stop in runs(rejected):
+            file.write(source.raw(start, stop))
+
+
+def runs(places: pl.DataFrame) -> Iterator[tuple[int, int]]:
+    """Neighbouring records as one span of bytes."""
+    apart = places.select(
+        start=START, stop=STOP, run=(pl.col(START) != pl.col(STOP).shift(1)).fill_null(True).cum_sum()
+    )
+    spans = apart.group_by("run", maintain_order=True).agg(pl.col("start").first(), pl.col("stop").last())
+    yield from spans.select("start", "stop").iter_rows()
+
+
+def write_errors(problems: pl.DataFrame, path: Path) -> None:
+    """One line a problem (RULES.md section 8); what a spreadsheet would run gets a leading apostrophe."""
+    texts = [name for name, dtype in problems.schema.items() if dtype == pl.String]
+    harmless = (
+        pl.when(pl.col(name).str.contains(FORMULA)).then("'" + pl.col(name)).otherwise(pl.col(name)).alias(name) for name in texts
+    )
+    problems.with_columns(harmless).write_csv(path)

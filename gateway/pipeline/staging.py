@@ -1,0 +1,39 @@
+"""The staging folder of a job: every result is written here, fsynced and hashed, before anyone can see it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from gateway.pipeline.drop import StagedFile
+
+
+class Staging:
+    """One job's staging folder; `files` in the order in which they are to appear."""
+
+    def __init__(self, folder: Path, prefix: str) -> None:
+        self.folder = folder
+        self.files: list[StagedFile] = []
+        self._prefix = prefix
+
+    def write(self, suffix: str, produce: Callable[[Path], object]) -> StagedFile:
+        """Let `produce` write the file `<drop><suffix>`, and make it durable."""
+        path = self.folder / suffix.lstrip(".")
+        produce(path)
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        staged = StagedFile(self._prefix + suffix, path.name, path.stat().st_size, digest)
+        self.files.append(staged)
+        return staged
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
