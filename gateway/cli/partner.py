@@ -93,7 +93,7 @@ def connect(address: Address, login: Login, host_keys: HostKeys) -> Iterator[Par
         except paramiko.AuthenticationException as error:
             raise TurnedAway(f"{address} refused the login: {error}") from error
         except (OSError, EOFError, paramiko.SSHException) as error:
-            raise NotDelivered(f"no connection to {address}: {error or type(error).__name__}") from error
+            raise NotDelivered(f"no connection to {address}: {words_of(error)}") from error
         yield Partner(address, sftp)
     finally:
         client.close()
@@ -216,5 +216,10 @@ class Partner:
         except (OSError, EOFError, paramiko.SSHException) as error:
             transport = self._channel.get_transport() if self._channel else None
             if isinstance(error, OSError) and transport is not None and transport.is_active():
-                raise TurnedAway(f"{self._address} says: {error.strerror or error}") from error
+                raise TurnedAway(f"{self._address} says: {words_of(error)}") from error
             raise NotDelivered(f"the connection to {self._address} was lost") from error
+
+
+def words_of(error: Exception) -> str:
+    """What an error says, without its number."""
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
