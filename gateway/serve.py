@@ -20,7 +20,7 @@ from gateway.engine import Engine
 from gateway.errors import AlreadyServing, ConfigError, GatewayError
 from gateway.ledger import Ledger
 from gateway.pickup.pickup import Pickup
-from gateway.sftp import SftpListener
+from gateway.sftp.listener import SftpListener
 
 log = structlog.get_logger()
 

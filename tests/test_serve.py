@@ -75,6 +75,7 @@ class Gateway:
         asyncssh.generate_private_key("ssh-ed25519").write_private_key(root / "host_keys" / "ssh_host_ed25519_key")
         (root / "gateway.toml").write_text("[pickup]\nsettle_seconds = 0.1\nscan_seconds = 1\n[engine]\nworkers = 1\n")
         (root / "tenants" / "acme.toml").write_text(TENANT)
+        self.ledger_path = root / "data" / "ledger.db"
         self.processes: list[subprocess.Popen[str]] = []
         self.inbox = root / "data" / "tenants" / "acme" / "inbox" / "profiles"
         self.outbox = root / "data" / "tenants" / "acme" / "outbox" / "profiles"
@@ -108,7 +109,7 @@ class Gateway:
         (self.root / name).rename(self.inbox / name)
 
     def jobs(self) -> list[JobRow]:
-        path = load(self.root).ledger_path
+        path = self.ledger_path
         if not path.exists():
             return []
         ledger = Ledger(path)
@@ -125,7 +126,7 @@ class Gateway:
         return (self.root / "log").read_text()
 
     def transitions(self) -> list[str]:
-        ledger = Ledger(load(self.root).ledger_path)
+        ledger = Ledger(self.ledger_path)
         try:
             return [row["new"] for row in ledger.rows("SELECT new FROM transitions WHERE kind = 'job' ORDER BY id")]
         finally:

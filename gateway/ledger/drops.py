@@ -183,6 +183,15 @@ def landed_by_upload(ledger: Ledger) -> list[DropRow]:
     return [drop_row(row) for row in ledger.rows(f"{SELECT} WHERE state = 'landed' AND upload_id IS NOT NULL")]
 
 
+def came_by_rename(ledger: Ledger, drop: DropRow) -> bool:
+    """Whether the client gave the whole file its final name by a rename from a temporary one."""
+    found = ledger.row(
+        "SELECT 1 FROM transitions WHERE subject = ? AND kind = 'upload' AND old = 'closed' AND new = 'open'",
+        (drop.upload_id,),
+    )
+    return found is not None
+
+
 def queue(ledger: Ledger, drop_id: str) -> None:
     """It settled: from now on its job waits. Belongs into the transaction that makes the job."""
     move(ledger, drop_id, ("landed",), "queued")

@@ -165,8 +165,8 @@ def finish(ledger: Ledger, job_id: str, ending: Ending, now: datetime) -> None:
 
 
 def try_again(ledger: Ledger, job_id: str, reason: str, now: datetime) -> None:
-    """It was interrupted in its work: back to the queue. The try that was interrupted counts."""
-    move(ledger, job_id, IN_WORK, "queued", now, reason)
+    """It was interrupted, or its staged results are gone: back to the queue. The try that was interrupted counts."""
+    move(ledger, job_id, (*IN_WORK, "pending_refresh"), "queued", now, reason)
 
 
 def return_to_queue(ledger: Ledger, job_id: str, reason: str, now: datetime) -> None:

@@ -11,7 +11,7 @@ from gateway import contracts
 from gateway.config import FeedSettings, Settings, TenantSettings
 from gateway.contracts import Contract
 from gateway.errors import ConfigError
-from gateway.ledger import Ledger, jobs
+from gateway.ledger import Ledger, drops, jobs
 from gateway.ledger.drops import DropRow
 from gateway.ledger.jobs import JobRow
 from gateway.pickup.claim import original_path
@@ -54,8 +54,8 @@ def describe(settings: Settings, ledger: Ledger, job: JobRow, row: DropRow, sha2
         duplicate_of=duplicate_of(ledger, row, sha256, policy, contract),
         repairs=repaired_job(ledger, row),
         client_mtime=row.client_mtime,
-        # A clean close is no proof that the client had sent everything; markers and sidecars are later work.
-        completion_proof=False,
+        # A clean close is no proof that the client had sent everything: a cut-off client closes cleanly too.
+        completion_proof=drops.came_by_rename(ledger, row),
     )
     return Described(drop, failure)
 

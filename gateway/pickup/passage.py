@@ -93,7 +93,13 @@ class Passage:
         self.publish(outcome)
 
     def publish(self, outcome: Outcome) -> None:
-        pipeline.publish(outcome, self.staging, self.outbox)
+        try:
+            pipeline.publish(outcome, self.staging, self.outbox)
+        except FileNotFoundError as error:
+            # After a kill in the middle, and the partner has removed what was published already: make it anew.
+            log.warning("staged results are gone", job=self.job.id, file=error.filename)
+            jobs.try_again(self.ledger, self.job.id, "its staged results were gone", clock.now())
+            return
         jobs.finish(self.ledger, self.job.id, ending(outcome), clock.now())
         shutil.rmtree(self.staging.parent, ignore_errors=True)
         log.info(
