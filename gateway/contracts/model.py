@@ -138,6 +138,7 @@ class Contract(Section):
     requirements: tuple[Requirement, ...] = ()
     one_of: tuple[OneOf, ...] = ()
     keep: tuple[Keep, ...] = ()
+    samples: Mapping[str, str] = Field(default_factory=dict)
     sha256: str = ""
 
     @property

@@ -11,8 +11,8 @@ UTC_MICROSECONDS = pl.Datetime("us")
 
 # U79, X11: T or a space, seconds and fraction optional, zone optional.
 ISO = (
-    r"^[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])[T ](?:[01][0-9]|2[0-3]):[0-5][0-9](?::[0-5][0-9](?:[.,][0-9]+)?)?"
-    r" ?(?:[zZ]|[+-](?:[01][0-9]|2[0-3])(?::?[0-5][0-9])?)?$"
+    r"^[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])[T ](?:[01][0-9]|2[0-3]):[0-5][0-9]"
+    r"(?::[0-5][0-9](?:[.,][0-9]+)?)? ?(?:[zZ]|[+-](?:[01][0-9]|2[0-3])(?::?[0-5][0-9])?)?$"
 )
 OFFSET = r"[+-][0-9][0-9](?::?[0-9][0-9])?$"
 UNIX_SECONDS = r"^-?[0-9]{1,11}(?:\.[0-9]{1,6})?$"
@@ -22,7 +22,7 @@ MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec"
 
 @dataclass(frozen=True, slots=True)
 class DateFormat:
-    """A format that a header `name<format>` can declare (C34–C39). `shape` is a regular expression of the date part."""
+    """A format that a header `name<format>` can declare (C34 to C38); `shape` is a pattern of its date part."""
 
     name: str
     strptime: str
@@ -77,7 +77,9 @@ def parse_local(text: pl.Expr) -> pl.Expr:
 def offset_of(text: pl.Expr) -> pl.Expr:
     """`+05:30`, `+0530` or `+05` as a Duration."""
     digits = text.str.replace_all(r"[^0-9]", "")
-    minutes = digits.str.slice(0, 2).cast(pl.Int64) * 60 + digits.str.slice(2, 2).cast(pl.Int64, strict=False).fill_null(0)
+    minutes = digits.str.slice(0, 2).cast(pl.Int64) * 60 + digits.str.slice(2, 2).cast(
+        pl.Int64, strict=False
+    ).fill_null(0)
     return pl.duration(minutes=pl.when(text.str.starts_with("-")).then(-minutes).otherwise(minutes))
 
 
@@ -125,8 +127,12 @@ def parse_date(text: pl.Expr, declared: str, zone: str) -> pl.Expr:
     if declared in UNIX_NAMES:
         return parse_unix(text)
     known = DATE_FORMATS[declared]
-    full = pl.when(text.str.contains(f"^{known.shape}$")).then(text + " 12:00:00").otherwise(
-        pl.when(text.str.contains(rf"^{known.shape} (?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]$")).then(text)
+    full = (
+        pl.when(text.str.contains(f"^{known.shape}$"))
+        .then(text + " 12:00:00")
+        .otherwise(
+            pl.when(text.str.contains(rf"^{known.shape} (?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]$")).then(text)
+        )
     )
     return to_utc(full.str.strptime(UTC_MICROSECONDS, known.strptime + " %H:%M:%S", strict=False), zone)
 

@@ -45,7 +45,9 @@ def rule_for(column: Column, zone: str) -> TypeRule | None:
     if column.type == "iso_time":
         return TypeRule("bad_time", "an ISO 8601 time", lambda text: times.parse_iso(text.str.strip_chars(), zone))
     if column.type == "unix_time":
-        return TypeRule("bad_unix_time", "a Unix time in seconds", lambda text: times.parse_unix(text.str.strip_chars()))
+        return TypeRule(
+            "bad_unix_time", "a Unix time in seconds", lambda text: times.parse_unix(text.str.strip_chars())
+        )
     if column.type == "integer" and column.min == 0 and column.max is None:
         return TypeRule("not_non_negative_integer", "a non-negative integer", integer)
     return RULES.get(column.type)
@@ -67,7 +69,7 @@ def boolean(text: pl.Expr) -> pl.Expr:
 
 
 def digits(text: pl.Expr) -> pl.Expr:
-    """Digits with the spaces between them taken out (C15–C17, X2)."""
+    """Digits with the spaces between them taken out (C15 to C17, X2)."""
     bare = text.str.strip_chars(" ")
     return pl.when(bare.str.contains(r"^[0-9]+(?: +[0-9]+)*$")).then(bare.str.replace_all(" ", "", literal=True))
 

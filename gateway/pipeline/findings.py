@@ -14,6 +14,7 @@ from gateway.pipeline.problems import SCHEMA, Problems, shown
 from gateway.pipeline.rows import LINE, ROW
 
 DISTINCT_EXPLAINED_MAX = 1000
+HINTS = {name: code.hint for name, code in CODES.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +71,12 @@ class Findings:
         of_records = broken.select(
             row=ROW, line=LINE, level=pl.lit("error"), column=pl.lit(None, dtype=pl.String), code="code",
             value=pl.lit(None, dtype=pl.String), message="message",
-            hint=pl.col("code").replace_strict({name: code.hint for name, code in CODES.items()}, return_dtype=pl.String),
+            hint=pl.col("code").replace_strict(HINTS, return_dtype=pl.String),
         )  # fmt: skip
         # Two rules can ask for the same value, which is one thing to fix.
-        found = pl.concat([of_records, *self._found]).unique(["row", "column", "code"], keep="first", maintain_order=True)
+        found = pl.concat([of_records, *self._found]).unique(
+            ["row", "column", "code"], keep="first", maintain_order=True
+        )
         problems.add(found)
         for check, count, row, line in self._told:
             problems.summarise(check.code, check.column, check.level, check.message, count, row, line)
@@ -97,7 +100,10 @@ class Findings:
         problems = rows.select(row=ROW, line=LINE, value=value).with_columns(message=message)
         hints = [hint] * rows.height if not check.choices else near_hints(problems["value"], check.choices, hint)
         return problems.with_columns(
-            level=pl.lit(check.level), column=pl.lit(check.column), code=pl.lit(check.code), hint=pl.Series(hints, dtype=pl.String)
+            level=pl.lit(check.level),
+            column=pl.lit(check.column),
+            code=pl.lit(check.code),
+            hint=pl.Series(hints, dtype=pl.String),
         ).select(list(SCHEMA))
 
 

@@ -42,7 +42,7 @@ class Header:
 def read_header(first: bytes, ending: bytes, contract: Contract, problems: Problems) -> Header:
     """The header in the first record of a CSV, or the contract's own columns where the file has none.
 
-    Raises DropRefused for a header that cannot be used (C27–C30, U21, U22).
+    Raises DropRefused for a header that cannot be used (C27 to C30, U21, U22).
     """
     text = first.decode()
     delimiter = detect_delimiter(text, contract)
@@ -62,9 +62,7 @@ def read_header(first: bytes, ending: bytes, contract: Contract, problems: Probl
         if name in ignored:
             problems.add_of_file("unknown_column", f"{name}: no such column; it is ignored{near}", column=name, line=1)
         elif name not in known and name.lower() in {column.lower() for column in known}:
-            problems.add_of_file(
-                "unknown_column", f"{name}: kept as a property of its own{near}", column=name, line=1
-            )
+            problems.add_of_file("unknown_column", f"{name}: kept as a property of its own{near}", column=name, line=1)
     return Header(names, delimiter, dates, ignored, first + (ending or b"\n"))
 
 
@@ -93,7 +91,9 @@ def detect_delimiter(text: str, contract: Contract) -> str:
 
 def refuse_unusable(names: list[str]) -> None:
     if len(names) > COLUMNS_MAX:
-        raise DropRefused("too_many_columns", f"the header has {len(names):,} columns; {COLUMNS_MAX:,} are allowed", line=1)
+        raise DropRefused(
+            "too_many_columns", f"the header has {len(names):,} columns; {COLUMNS_MAX:,} are allowed", line=1
+        )
     seen: dict[str, int] = {}
     for position, name in enumerate(names, 1):
         if not name or any(ord(character) < 32 for character in name):
@@ -107,7 +107,7 @@ def refuse_unusable(names: list[str]) -> None:
 
 
 def refuse_missing(names: list[str], contract: Contract) -> None:
-    """Each of the contract's `header_columns` groups has a column in the header, in its exact case (C28–C30)."""
+    """Each of the contract's `header_columns` groups has a column in the header, in its exact case (C28 to C30)."""
     lower = {name.lower(): name for name in names}
     for group in contract.header_columns:
         if set(group) & set(names):
@@ -127,7 +127,7 @@ def refuse_missing(names: list[str], contract: Contract) -> None:
 
 
 def date_columns(names: list[str], contract: Contract, problems: Problems) -> Iterator[tuple[str, str]]:
-    """The columns whose header declares a date format (C34–C44, X13, X15, X16)."""
+    """The columns whose header declares a date format (C34 to C44, X13, X15, X16)."""
     for name in names if contract.date_headers else ():
         match = DATE_HEADER.match(name)
         if not match:

@@ -131,7 +131,9 @@ def canonical_values(texts: pl.Series, *, objects_only: bool) -> tuple[pl.Series
 
     Null stays null; what has a fault becomes null. With `objects_only`, other JSON values are faults.
     """
-    sound = texts.str.contains(SOUND_OBJECT if objects_only else SOUND_VALUE) & ~texts.str.contains(INEXACT + r"|[\r\n]")
+    sound = texts.str.contains(SOUND_OBJECT if objects_only else SOUND_VALUE) & ~texts.str.contains(
+        INEXACT + r"|[\r\n]"
+    )
     sound = sound.fill_null(False)
     exact = (~sound & texts.is_not_null()).arg_true().to_list()
     values: list[str | None] = []

@@ -46,7 +46,7 @@ def merge_profiles(frame: pl.DataFrame, contract: Contract) -> pl.DataFrame:
     """One row an identity: each attribute keeps its newest value, by the row's time, then by its place in the file.
 
     A row that has several identities goes by the first that the contract names. The merged row takes the place of
-    its newest one (C2, C3, B3–B5).
+    its newest one (C2, C3, B3 to B5).
     """
     key = pl.coalesce(pl.lit(f"{at} ") + pl.col(name) for at, name in enumerate(contract.identity))
     keyed = frame.with_columns(key.alias(KEY))

@@ -73,10 +73,11 @@ class Problems:
 
     def add_of_file(self, code: str, message: str, *, hint: str = "", column: str | None = None, **place: Any) -> None:
         """One problem of the drop as a whole; `place` may have line, value, level."""
-        entry = {"level": CODES[code].level, "column": column, "code": code, "message": message}
+        level: str = place.pop("level", CODES[code].level)
+        entry = {"level": level, "column": column, "code": code, "message": message}
         entry["hint"] = hint or CODES[code].hint
         self._of_file.append(dict.fromkeys(SCHEMA) | entry | place)
-        self._count(code, entry["level"], column, 1)
+        self._count(code, level, column, 1)
 
     def add_refusal(self, refusal: DropRefused) -> None:
         """The reason why a drop was turned away."""

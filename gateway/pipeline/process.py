@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Literal
 
 import polars as pl
 
 from gateway import clock
+from gateway.durable import sync_folder
 from gateway.errors import DropRefused
 from gateway.pipeline import report as reports
 from gateway.pipeline import results
@@ -23,7 +24,7 @@ from gateway.pipeline.problems import Problems
 from gateway.pipeline.records import framed
 from gateway.pipeline.rows import PLACE, Rows, csv_rows, ndjson_rows
 from gateway.pipeline.source import Source, opened
-from gateway.pipeline.staging import Staging, sync_folder
+from gateway.pipeline.staging import Staging
 from gateway.pipeline.validate import TIME, Terms, validate
 
 CHUNK_BYTES = 32 << 20
@@ -146,7 +147,7 @@ def ndjson_chunks(source: Source, drop: Drop) -> Iterator[Rows]:
 
 
 def result_columns(good: pl.DataFrame, header: Header, drop: Drop) -> list[str]:
-    """The columns of the accepted file: those of the header in its order, else those of the contract, then further ones.
+    """The columns of the accepted file: those of the header, else of the contract, then further ones.
 
     A column that the file does not have is written where a rule filled it in.
     """
@@ -171,14 +172,10 @@ def conclude(
         )
     if reason := too_many_errors(drop, judged.rejected.height, total):
         problems.add_of_file("too_many_errors", reason)
-        counts = Counts(
-            total, rejected=judged.rejected.height, withheld=judged.good.height, blank=judged.blank
-        )
+        counts = Counts(total, rejected=judged.rejected.height, withheld=judged.good.height, blank=judged.blank)
         return finish(drop, out, started, problems, counts, facts, reasons=(reason,))
     done = ordered(judged.good, drop.contract)
-    counts = Counts(
-        total, done.frame.height, done.merged, done.duplicates, judged.rejected.height, blank=judged.blank
-    )
+    counts = Counts(total, done.frame.height, done.merged, done.duplicates, judged.rejected.height, blank=judged.blank)
     write_accepted(drop, source, judged, done, out)
     facts = reports.Facts(
         facts.file_size,
@@ -193,7 +190,8 @@ def too_many_errors(drop: Drop, rejected: int, total: int) -> str:
     if rejected and drop.policy.on_error == "reject_file":
         return f"{rejected:,} of {total:,} rows are bad, and this feed takes a file only when all its rows are good"
     if total and rejected / total > drop.policy.max_error_rate:
-        return f"{rejected:,} of {total:,} rows are bad, more than the {drop.policy.max_error_rate:.2%} that this feed allows"
+        allowed = f"{drop.policy.max_error_rate:.2%}"
+        return f"{rejected:,} of {total:,} rows are bad, more than the {allowed} that this feed allows"
     return ""
 
 
@@ -236,7 +234,8 @@ def finish(
         out.write(".errors.csv", partial(results.write_errors, listed))
     outcome = Outcome(
         drop.job_id, "failed" if reasons else "completed", started, clock.now(), counts, tuple(out.files),
-        drop.contract.name, drop.contract.sha256, dict(problems.by_code), reasons, drop.duplicate_of, drop.repairs,
+        drop.contract.name, drop.contract.sha256, reports.most_first(problems.by_code), reasons,
+        drop.duplicate_of, drop.repairs,
     )  # fmt: skip
     text = reports.report_text(reports.report(drop, outcome, problems, facts))
     out.write(".report.json", lambda path: path.write_text(text, encoding="utf-8"))

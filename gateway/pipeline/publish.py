@@ -6,8 +6,8 @@ import hashlib
 import os
 from pathlib import Path
 
+from gateway.durable import sync_folder
 from gateway.pipeline.drop import Outcome, StagedFile
-from gateway.pipeline.staging import sync_folder
 
 
 def publish(outcome: Outcome, staging: Path, outbox: Path) -> None:
@@ -16,7 +16,7 @@ def publish(outcome: Outcome, staging: Path, outbox: Path) -> None:
     Safe to repeat after a kill at any point: what is already there is left alone. A file that is neither staged nor
     published raises FileNotFoundError. The outbox is on the file system of `staging`.
     """
-    folders = []
+    folders: list[Path] = []
     for file in outcome.files:
         target = outbox / file.name
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -85,7 +85,9 @@ def blocks(octets: Octets, delimiter: int | None) -> Iterator[Records]:
             continue
         done = int(records.stop[-1])
         check_text(block[:done], at, line)
-        yield Records(records.start + at, records.end + at, records.stop + at, records.line, records.fields, records.stray)
+        yield Records(
+            records.start + at, records.end + at, records.stop + at, records.line, records.fields, records.stray
+        )
         line += int(np.searchsorted(breaks, done))
         at, width = at + done, BLOCK_BYTES
 
@@ -102,8 +104,8 @@ def frame(block: Octets, delimiter: int | None, final: bool, line: int) -> tuple
         quotes, spans = sound_quotes(np.flatnonzero(block == QUOTE), block, delimiter, breaks)
         # A line break belongs to a value while a quote is open, and to the record in a span that is set aside.
         outer = breaks[np.searchsorted(quotes, breaks) % 2 == 0]
-        for begin, end in spans:
-            outer = outer[(outer < begin) | (outer >= end)]
+        for begin, until in spans:
+            outer = outer[(outer < begin) | (outer >= until)]
         stray_starts = np.array([begin for begin, _ in spans], dtype=np.int64)
     stop = outer + 1
     if final and (len(stop) == 0 or stop[-1] < len(block)):
@@ -137,7 +139,8 @@ def content_ends(block: Octets, start: Offsets, stop: Offsets) -> Offsets:
     last = block[stop - 1]
     end = np.where((last == LF) | (last == CR), stop - 1, stop)
     crlf = (last == LF) & (end > start) & (block[np.maximum(end - 1, 0)] == CR)
-    return end - crlf
+    content: Offsets = end - crlf
+    return content
 
 
 def sound_quotes(

@@ -65,8 +65,8 @@ def report(drop: Drop, outcome: Outcome, problems: Problems, facts: Facts) -> di
         "blank_rows": counts.blank,
         "reason_for_failure": list(outcome.reason_for_failure),
         "contract": {"name": drop.contract.name, "sha256": drop.contract.sha256},
-        "problems_by_code": dict(problems.by_code.most_common()),
-        "problems_by_column": dict(problems.by_column.most_common()),
+        "problems_by_code": most_first(problems.by_code),
+        "problems_by_column": most_first(problems.by_column),
         "problems": listed.select(list(SCHEMA)).to_dicts(),
         "order": dict(facts.order),
         "time_columns": facts.time_columns,
@@ -76,6 +76,11 @@ def report(drop: Drop, outcome: Outcome, problems: Problems, facts: Facts) -> di
         "duplicate_of": drop.duplicate_of,
         "links": f"/v1/imports/jobs/{drop.job_id}",
     }
+
+
+def most_first(counts: Mapping[str, int]) -> dict[str, int]:
+    """The largest count first; equal ones by name, so that a rerun is identical."""
+    return dict(sorted(counts.items(), key=lambda entry: (-entry[1], entry[0])))
 
 
 def report_text(content: Mapping[str, Any]) -> str:
@@ -88,4 +93,6 @@ def order_facts(frame: pl.DataFrame, time: str, moved: int) -> dict[str, Any]:
     if time not in frame.columns or frame.height == 0:
         return {"first": None, "last": None, "rows_moved": moved}
     stored = frame.select(pl.col(time).min().alias("first"), pl.col(time).max().alias("last")).row(0, named=True)
-    return {name: f"{moment:%Y-%m-%dT%H:%M:%S.%fZ}" for name, moment in stored.items() if moment} | {"rows_moved": moved}
+    return {name: f"{moment:%Y-%m-%dT%H:%M:%S.%fZ}" for name, moment in stored.items() if moment} | {
+        "rows_moved": moved
+    }

@@ -24,7 +24,9 @@ def write_csv(frame: pl.DataFrame, columns: list[str], delimiter: str, path: Pat
     frame.select(columns).write_csv(path, separator=delimiter, quote_style="necessary")
 
 
-def write_ndjson(frame: pl.DataFrame, contract: Contract, columns: list[str], json_columns: Collection[str], path: Path) -> None:
+def write_ndjson(
+    frame: pl.DataFrame, contract: Contract, columns: list[str], json_columns: Collection[str], path: Path
+) -> None:
     """The rows as NDJSON, keys in the order of the contract, null keys left out."""
     declared = contract.by_name
     members = []
@@ -50,7 +52,11 @@ def write_parquet(frame: pl.DataFrame, contract: Contract, columns: list[str], p
     """The rows as Parquet: numbers, booleans and times typed, all else text."""
     types = {"integer": pl.Int64, "number": pl.Float64}
     declared: dict[str, Column] = contract.by_name
-    casts = [pl.col(name).cast(types[declared[name].type]) for name in columns if name in declared and declared[name].type in types]
+    casts = [
+        pl.col(name).cast(types[declared[name].type])
+        for name in columns
+        if name in declared and declared[name].type in types
+    ]
     casts += [pl.col(c.name) == "true" for c in contract.columns if c.type == "boolean" and c.name in columns]
     if contract.time and contract.time.column in columns:
         casts.append(pl.col(TIME).dt.replace_time_zone("UTC").alias(contract.time.column))
@@ -79,6 +85,7 @@ def write_errors(problems: pl.DataFrame, path: Path) -> None:
     """One line a problem (RULES.md section 8); what a spreadsheet would run gets a leading apostrophe."""
     texts = [name for name, dtype in problems.schema.items() if dtype == pl.String]
     harmless = (
-        pl.when(pl.col(name).str.contains(FORMULA)).then("'" + pl.col(name)).otherwise(pl.col(name)).alias(name) for name in texts
+        pl.when(pl.col(name).str.contains(FORMULA)).then("'" + pl.col(name)).otherwise(pl.col(name)).alias(name)
+        for name in texts
     )
     problems.with_columns(harmless).write_csv(path)

@@ -58,11 +58,9 @@ def csv_rows(source: Source, records: Records, header: list[str], delimiter: str
         broken |= mask
         found = pl.Series("fields", records.fields)
         said = pl.lit(message) if message else pl.format("{} fields where the header has {}", found, pl.lit(width))
-        parts.append(
-            places.with_columns(code=pl.lit(code), message=said).filter(pl.Series(mask))
-        )
+        parts.append(places.with_columns(code=pl.lit(code), message=said).filter(pl.Series(mask)))
     good = records.where(~broken)
-    schema = {name: pl.String for name in header}
+    schema = dict.fromkeys(header, pl.String)
     frame = pl.DataFrame(schema=schema)
     if len(good):
         frame = pl.read_csv(
@@ -88,13 +86,19 @@ def ndjson_rows(source: Source, records: Records, contract: Contract, first_row:
         infer_schema=False, separator="\0", quote_char=None, raise_if_empty=False,
     )["line"] if len(records) else pl.Series("line", dtype=pl.String)  # fmt: skip
     declared = [column.name for column in contract.columns]
-    exact = needs_exact_reading(lines, contract) | pl.Series(records.end - records.start > json_text.LINE_BYTES_UNSCREENED)
+    exact = needs_exact_reading(lines, contract) | pl.Series(
+        records.end - records.start > json_text.LINE_BYTES_UNSCREENED
+    )
     frame, extras, exact = read_by_polars(lines, exact, declared, contract.further_columns == "keep")
     exact_frame, faults = read_exactly(lines, exact, declared, contract)
     frame = pl.concat([frame, exact_frame], how="diagonal").sort(INDEX)
     extras = [name for name in frame.columns if name not in declared and name != INDEX]
     broken = pl.DataFrame(
-        {INDEX: list(faults), "code": [f.code for f in faults.values()], "message": [f.message for f in faults.values()]},
+        {
+            INDEX: list(faults),
+            "code": [f.code for f in faults.values()],
+            "message": [f.message for f in faults.values()],
+        },
         schema={INDEX: pl.Int64, "code": pl.String, "message": pl.String},
     )
     places = places.with_columns(pl.int_range(pl.len(), dtype=pl.Int64).alias(INDEX))
@@ -163,8 +167,10 @@ def parse_lines(lines: pl.Series, declared: list[str], keep: bool) -> tuple[pl.D
             raise pl.exceptions.ComputeError("a key holds control characters")
         body.seek(0)
     names = declared + list(further)
-    frame = pl.read_ndjson(body, schema=dict.fromkeys(names, pl.String)) if len(lines) else pl.DataFrame(
-        schema=dict.fromkeys(names, pl.String)
+    frame = (
+        pl.read_ndjson(body, schema=dict.fromkeys(names, pl.String))
+        if len(lines)
+        else pl.DataFrame(schema=dict.fromkeys(names, pl.String))
     )
     if frame.height != len(lines):
         raise AssertionError(f"polars read {frame.height} of {len(lines)} lines")
@@ -222,7 +228,7 @@ def as_text(value: Any, plain: bool) -> str:
 
 def is_blank(octets: Octets, records: Records) -> NDArray[np.bool_]:
     """Records of nothing but spaces and tabs."""
-    blank = records.end == records.start
+    blank: NDArray[np.bool_] = records.end == records.start
     for at in np.flatnonzero((records.end - records.start < 64) & ~blank & (records.fields == 1)):
         blank[at] = not octets[records.start[at] : records.end[at]].tobytes().strip()
     return blank

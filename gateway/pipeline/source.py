@@ -7,7 +7,7 @@ import gzip
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import IO, Literal, cast
 
 import numpy as np
 import zstandard
@@ -77,10 +77,10 @@ def expand(path: Path, target: Path, bytes_max: int) -> Path:
         magic = packed.read(4)
         packed.seek(0)
         if magic.startswith(GZIP_MAGIC):
-            opener, kind = gzip.GzipFile(fileobj=packed), "gzip"
+            opener, kind = cast(IO[bytes], gzip.GzipFile(fileobj=packed)), "gzip"
         elif magic == ZSTD_MAGIC:
             reader = zstandard.ZstdDecompressor().stream_reader(packed, read_across_frames=True)
-            opener, kind = reader, "zstd"
+            opener, kind = cast(IO[bytes], reader), "zstd"
         else:
             return path
         with target.open("wb") as out:
@@ -88,15 +88,13 @@ def expand(path: Path, target: Path, bytes_max: int) -> Path:
     return target
 
 
-def copy_expanded(packed: BinaryIO, out: BinaryIO, bytes_max: int, kind: str) -> None:
+def copy_expanded(packed: IO[bytes], out: IO[bytes], bytes_max: int, kind: str) -> None:
     written = 0
     try:
         while piece := packed.read(COPY_BYTES):
             written += len(piece)
             if written > bytes_max:
-                raise DropRefused(
-                    "expanded_too_large", f"the {kind} stream expands to more than {bytes_max:,} bytes"
-                )
+                raise DropRefused("expanded_too_large", f"the {kind} stream expands to more than {bytes_max:,} bytes")
             out.write(piece)
     except (EOFError, OSError, zlib.error, zstandard.ZstdError) as error:
         if isinstance(error, OSError) and error.errno is not None:
@@ -136,7 +134,9 @@ def transcode(path: Path, target: Path, encoding: str, skip: int) -> Path:
                 done += len(piece)
             out.write(decoder.decode(b"", final=True).encode())
         except (UnicodeDecodeError, UnicodeEncodeError) as error:
-            raise DropRefused("bad_encoding", f"the bytes from offset {done:,} are not {encoding}: {error.reason}") from error
+            raise DropRefused(
+                "bad_encoding", f"the bytes from offset {done:,} are not {encoding}: {error.reason}"
+            ) from error
     return target
 
 
@@ -148,7 +148,7 @@ def format_of(octets: Octets, name: str, contract: Contract) -> Format:
         raise DropRefused(
             "wrong_format",
             "the file is a JSON array, not one JSON object a line",
-            hint="Write NDJSON: one object on each line, without the enclosing brackets and without commas between lines.",
+            hint="Write NDJSON: one object on each line, without enclosing brackets, without commas between lines.",
             line=1,
         )
     found: Format = "ndjson" if begin == b"{" or NDJSON_SUFFIXES & set(suffixes) else "csv"
@@ -176,7 +176,7 @@ def check_text(octets: Octets, at: int, line: int) -> None:
         raise DropRefused(
             "bad_encoding",
             f"line {where}: the byte 0x{block[error.start]:02x} at offset {at + error.start:,} is not UTF-8",
-            hint="Save the file as UTF-8. If it is Latin-1, ask the operator to set encoding = \"latin-1\" for this feed.",
+            hint='Save the file as UTF-8. For Latin-1 ask the operator for encoding = "latin-1" for this feed.',
             line=where,
         ) from error
 

@@ -28,12 +28,3 @@ class Staging:
         staged = StagedFile(self._prefix + suffix, path.name, path.stat().st_size, digest)
         self.files.append(staged)
         return staged
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

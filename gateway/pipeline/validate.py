@@ -11,6 +11,7 @@ import polars as pl
 from ua_parser import parse as parse_user_agent
 
 from gateway.contracts import Contract, times, value_types
+from gateway.contracts.codes import Level
 from gateway.contracts.model import Column, Conditions
 from gateway.pipeline import json_columns
 from gateway.pipeline.findings import Check, Findings
@@ -66,7 +67,9 @@ def without_blanks(frame: pl.DataFrame, terms: Terms) -> pl.DataFrame:
     missing = [pl.lit(None, dtype=pl.String).alias(c.name) for c in contract.columns if c.name not in frame.columns]
     frame = frame.with_columns(missing)
     names = [name for name in frame.columns if name not in PLACE]
-    frame = frame.with_columns(pl.when(pl.col(name).str.contains(r"\S")).then(pl.col(name)).alias(name) for name in names)
+    frame = frame.with_columns(
+        pl.when(pl.col(name).str.contains(r"\S")).then(pl.col(name)).alias(name) for name in names
+    )
     for keep in contract.keep:
         holds = all_hold(keep.when)
         ignored = [name for name in names if name not in keep.columns]
@@ -77,17 +80,12 @@ def without_blanks(frame: pl.DataFrame, terms: Terms) -> pl.DataFrame:
 def with_defaults(frame: pl.DataFrame, terms: Terms, findings: Findings) -> pl.DataFrame:
     """Defaults in place of blanks; a default that warns is an error in a strict feed (X3, X4)."""
     warns = [column for column in terms.contract.columns if column.default_warns]
+    level: Level = "error" if terms.strict else "warning"
     for column in warns:
-        level, told = ("error", "it is required by this feed") if terms.strict else ("warning", f"{column.default} is used")
-        findings.apply(
-            frame,
-            [
-                Check(
-                    column.name, f"defaulted_{column.name}", pl.col(column.name).is_null(),
-                    f"{column.name}: absent, {told}", level=level, told_once=not terms.strict,
-                )
-            ],
-        )  # fmt: skip
+        told = "this feed requires it" if terms.strict else f"{column.default} is used"
+        absent = pl.col(column.name).is_null()
+        message = f"{column.name}: absent, {told}"
+        findings.apply(frame, [Check(column.name, "defaulted", absent, message, level, told_once=not terms.strict)])
     return frame.with_columns(pl.col(c.name).fill_null(pl.lit(c.default)) for c in terms.contract.columns if c.default)
 
 
@@ -104,10 +102,12 @@ def with_urls(frame: pl.DataFrame, contract: Contract, findings: Findings) -> pl
 
 
 def presence_checks(contract: Contract) -> Iterator[Check]:
-    """Values that must be there: always, under conditions, or one of several (U52–U77, C28, C29)."""
+    """Values that must be there: always, under conditions, or one of several (U52 to U77, C28, C29)."""
     for column in contract.columns:
         if column.required:
-            yield Check(column.name, "missing_required", pl.col(column.name).is_null(), f"{column.name}: required, but blank")
+            yield Check(
+                column.name, "missing_required", pl.col(column.name).is_null(), f"{column.name}: required, but blank"
+            )
     sources = {column.name: column.derive.source for column in contract.columns if column.derive}
     for requirement in contract.requirements:
         for name in requirement.columns:
@@ -119,7 +119,9 @@ def presence_checks(contract: Contract) -> Iterator[Check]:
             yield Check(name, "missing_required", blank, f"{name}: required when {why}, but blank")
     for group in contract.one_of:
         blank = pl.all_horizontal(pl.col(name).is_null() for name in group.columns)
-        yield Check(group.columns[0], "missing_identity", blank, f"{either(group.columns)}: one is required, all are blank")
+        yield Check(
+            group.columns[0], "missing_identity", blank, f"{either(group.columns)}: one is required, all are blank"
+        )
 
 
 def all_hold(conditions: Conditions) -> pl.Expr:
@@ -151,7 +153,7 @@ def with_json(frame: pl.DataFrame, contract: Contract, findings: Findings) -> pl
 
 
 def with_normal_forms(frame: pl.DataFrame, terms: Terms, findings: Findings) -> pl.DataFrame:
-    """Each column in the normal form of its type; what has none is a problem, or is dropped where the contract says so."""
+    """Each column in the normal form of its type; what has none is a problem, or is dropped (`on_invalid`)."""
     forms: dict[str, pl.Expr] = {}
     checks: list[Check] = []
     for column in terms.contract.columns:
@@ -186,11 +188,13 @@ def column_rules(column: Column, terms: Terms) -> tuple[pl.Expr, list[Check]]:
     if rule:
         judged.append((rule.code, raw.is_not_null() & value.is_null(), f'expected {rule.expected}, found "{{value}}"'))
     judged += list(value_rules(column, value))
-    level, note = ("warning", "; the value was dropped") if column.on_invalid == "drop_value" else ("error", "")
+    drops = column.on_invalid == "drop_value"
+    note = "; the value was dropped" if drops else ""
     checks = [
         Check(
-            column.name, column.code or code, broken, f"{column.name}: {message}{note}", level=level,
-            hint=column.hint or "", drops_value=column.on_invalid == "drop_value", choices=column.allowed,
+            column.name, column.code or code, broken, f"{column.name}: {message}{note}",
+            "warning" if drops else "error",
+            hint=column.hint or "", drops_value=drops, choices=column.allowed,
         )
         for code, broken, message in judged
     ]  # fmt: skip
@@ -213,7 +217,11 @@ def value_rules(column: Column, value: pl.Expr) -> Iterator[tuple[str, pl.Expr, 
         placeholder = value.str.strip_chars().str.to_lowercase().is_in([p.lower() for p in column.placeholders])
         yield "placeholder_identity", given & placeholder, '"{value}" is a placeholder, not a person'
     if column.pattern is not None:
-        yield "pattern_mismatch", given & ~value.str.contains(column.pattern), f'expected a match of {column.pattern}, found "{{value}}"'
+        yield (
+            "pattern_mismatch",
+            given & ~value.str.contains(column.pattern),
+            f'expected a match of {column.pattern}, found "{{value}}"',
+        )
     if column.min is not None or column.max is not None:
         number = value.cast(pl.Float64, strict=False)
         low = number >= column.min if column.min is not None else pl.lit(True)
@@ -223,10 +231,10 @@ def value_rules(column: Column, value: pl.Expr) -> Iterator[tuple[str, pl.Expr, 
         yield code, given & ~(low & high).fill_null(False), f'expected {expected}, found "{{value}}"'
     if column.length_min is not None:
         short = value.str.len_chars() < column.length_min
-        yield "too_short", given & short, f"expected {column.length_min} characters or more, found \"{{value}}\""
+        yield "too_short", given & short, f'expected {column.length_min} characters or more, found "{{value}}"'
     if column.length_max is not None:
         long = value.str.len_chars() > column.length_max
-        yield "too_long", given & long, f"expected {column.length_max} characters at most, found \"{{value}}\""
+        yield "too_long", given & long, f'expected {column.length_max} characters at most, found "{{value}}"'
 
 
 def milliseconds(name: str, text: pl.Expr) -> Check:
@@ -236,7 +244,7 @@ def milliseconds(name: str, text: pl.Expr) -> Check:
 
 
 def with_user_agents(frame: pl.DataFrame, contract: Contract) -> pl.DataFrame:
-    """Browser and operating system from the user agent where the row does not give them (U85–U87)."""
+    """Browser and operating system from the user agent where the row does not give them (U85 to U87)."""
     for column in contract.columns:
         if not column.derive or column.derive.take not in ("browser", "operating_system"):
             continue
@@ -244,7 +252,10 @@ def with_user_agents(frame: pl.DataFrame, contract: Contract) -> pl.DataFrame:
         wanting = frame[column.name].is_null() & frame[source].is_not_null()
         if wanting.any():
             agents = frame[source].filter(wanting).unique().to_list()
-            names = pl.DataFrame({"agent": agents, "name": [family(agent, take) for agent in agents]}, schema_overrides={"name": pl.String})
+            names = pl.DataFrame(
+                {"agent": agents, "name": [family(agent, take) for agent in agents]},
+                schema_overrides={"name": pl.String},
+            )
             derived = pl.col(source).replace_strict(names["agent"], names["name"], default=None, return_dtype=pl.String)
             frame = frame.with_columns(pl.col(column.name).fill_null(derived))
     return frame
