@@ -23,7 +23,7 @@ from gateway.sftp.attributes import attributes, folder_attributes
 from gateway.sftp.handles import OpenFile, OpenUpload
 from gateway.sftp.inbox import Inbox, clock_time
 from gateway.sftp.names import Names
-from gateway.sftp.paths import AREAS, Place, list_below, normal, open_below, place_of, stat_below
+from gateway.sftp.paths import AREAS, Place, feed_root, list_below, normal, open_below, place_of, stat_below
 from gateway.sftp.uploads import Login, Uploads
 
 CHANGES = FXF_WRITE | FXF_APPEND | FXF_CREAT | FXF_TRUNC
@@ -224,10 +224,7 @@ class Filesystem(asyncssh.SFTPServer):
         return place
 
     def _root(self, place: Place) -> Path:
-        folder = self._live.current.tenant_dir(self._login.tenant) / place.area / place.feed
-        if place.feed:
-            folder.mkdir(parents=True, exist_ok=True)
-        return folder
+        return feed_root(self._live.current, self._login.tenant, place.area, place.feed)
 
     def _attributes(self, place: Place) -> asyncssh.SFTPAttrs:
         if not place.feed:

@@ -18,12 +18,12 @@ from gateway.config import LiveSettings, Settings
 from gateway.errors import LedgerError, UploadRefused
 from gateway.ledger import Ledger, drops, uploads
 from gateway.ledger.drops import DropRow
-from gateway.pickup.folder import inbox, parent_of
+from gateway.pickup.folder import parent_of
 from gateway.pickup.holding import holding
 from gateway.pickup.names import is_temporary
 from gateway.sftp.handles import OpenUpload
 from gateway.sftp.names import Found, Names
-from gateway.sftp.paths import Place, list_below
+from gateway.sftp.paths import Place, feed_root, list_below
 from gateway.sftp.uploads import Login, Uploads, Wakes
 
 
@@ -239,7 +239,7 @@ class Inbox:
         return self._login.tenant, place.feed, place.path
 
     def _root(self, place: Place) -> Path:
-        return inbox(self._settings, self._login.tenant, place.feed)
+        return feed_root(self._settings, self._login.tenant, "inbox", place.feed)
 
 
 def clock_time(seconds: float) -> datetime:

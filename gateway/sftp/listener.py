@@ -17,7 +17,7 @@ from gateway.sftp.handler import check_asyncssh
 from gateway.sftp.inbox import Inbox
 from gateway.sftp.login import Keyring, LoginServer
 from gateway.sftp.names import Names
-from gateway.sftp.paths import AREAS
+from gateway.sftp.paths import AREAS, feed_root
 from gateway.sftp.session import SftpSession
 from gateway.sftp.uploads import Login, Uploads, Wakes
 
@@ -69,11 +69,16 @@ class SftpListener:
         self._acceptor = await asyncssh.listen(sftp.host, sftp.port, server_factory=self._login_server, **options)
         return self._acceptor.get_port()
 
+    @property
+    def is_listening(self) -> bool:
+        return self._acceptor is not None
+
     async def stop(self, drain_seconds: float) -> None:
         """No new login at once; sessions have `drain_seconds` to finish their uploads, and are then cut off."""
         if self._acceptor is not None:
             self._acceptor.close()
             await self._acceptor.wait_closed()
+            self._acceptor = None
         await asyncio.to_thread(self._uploads.drain, drain_seconds)
         connections, sessions = list(self._connections), list(self._sessions)
         for connection in connections:
@@ -125,4 +130,4 @@ def make_folders(settings: Settings) -> None:
     for tenant, configured in settings.tenants.items():
         for area in AREAS:
             for feed in configured.feeds:
-                (settings.tenant_dir(tenant) / area / feed).mkdir(parents=True, exist_ok=True)
+                feed_root(settings, tenant, area, feed)

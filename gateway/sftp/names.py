@@ -18,9 +18,8 @@ from gateway.ledger import Ledger, drops, uploads
 from gateway.ledger.drops import DropRow
 from gateway.ledger.uploads import UploadRow
 from gateway.pickup.claim import original_path
-from gateway.pickup.folder import inbox
 from gateway.pickup.landing import spool_path
-from gateway.sftp.paths import Place, list_below, open_below, stat_below
+from gateway.sftp.paths import Place, feed_root, list_below, open_below, stat_below
 from gateway.sftp.uploads import Login, Uploads
 
 
@@ -136,7 +135,7 @@ class Names:
         return self._settings.gateway.pickup.grace_seconds
 
     def _root(self, place: Place) -> Path:
-        return inbox(self._settings, self._login.tenant, place.feed)
+        return feed_root(self._settings, self._login.tenant, "inbox", place.feed)
 
 
 def inside(folder: Place, name: str) -> Place:

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from errno import EISDIR, ENOENT
 from pathlib import Path
 
+from gateway.config import Settings
 from gateway.errors import UploadRefused
-from gateway.pickup.folder import FOLDER, parent_of
+from gateway.pickup.folder import FOLDER, parent_of, sync
 
 AREAS = ("inbox", "outbox", "samples")
 NAME_BYTES_MAX = 255
@@ -66,6 +67,16 @@ def normal(raw: bytes) -> str:
         if any(unicodedata.category(character) == "Cc" for character in part):
             raise UploadRefused(f"{path!r}: the name has a control character; leave it out")
     return path
+
+
+def feed_root(settings: Settings, tenant: str, area: str, feed: str) -> Path:
+    """The folder of a feed in an area; made, durably, when it is missing."""
+    root = settings.tenant_dir(tenant) / area / feed
+    if not root.is_dir():
+        root.mkdir(parents=True, exist_ok=True)
+        for folder in (root.parent, *root.parent.parents[:2]):
+            sync(folder)
+    return root
 
 
 @contextmanager

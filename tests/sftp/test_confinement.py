@@ -1,0 +1,173 @@
+"""What a user cannot do: leave the tenant's tree, make or follow links, write where only the gateway writes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import asyncssh
+import pytest
+
+from gateway.errors import UploadRefused
+from gateway.sftp.paths import Place, place_of
+from tests.sftp.conftest import Running
+
+
+async def test_the_root_shows_three_folders_and_a_folder_for_each_feed(server: Running) -> None:
+    async with server.client() as client:
+        assert await client.listdir("/") == ["inbox", "outbox", "samples"]
+        for area in ("inbox", "outbox", "samples"):
+            assert await client.listdir(f"/{area}") == ["events", "small"]
+            assert server.tree(area, "events").is_dir()
+
+
+@pytest.mark.rule("C4")
+async def test_a_viewer_reads_results_and_samples_and_nothing_else(server: Running, tmp_path: Path) -> None:
+    server.tree("outbox", "events", "a.report.json").write_bytes(b"{}")
+    server.tree("samples", "events", "sample.csv").write_bytes(b"a\n")
+    server.inbox("secret.csv").write_bytes(b"secret")
+    async with server.client("acme-view") as client:
+        assert await client.listdir("/") == ["outbox", "samples"]
+        assert await client.listdir("/outbox/events") == ["a.report.json"]
+        await client.get("/samples/events/sample.csv", str(tmp_path / "sample.csv"))
+        with pytest.raises(asyncssh.SFTPPermissionDenied, match="a viewer cannot use the inbox"):
+            await client.open("/inbox/events/a.csv", "wb")
+        for refused in (
+            client.open("/inbox/events/secret.csv", "rb"),
+            client.stat("/inbox/events/secret.csv"),
+            client.listdir("/inbox/events"),
+            client.mkdir("/inbox/events/new"),
+            client.remove("/inbox/events/secret.csv"),
+            client.rename("/inbox/events/secret.csv", "/inbox/events/b.csv"),
+            client.utime("/inbox/events/secret.csv", (1, 1)),
+        ):
+            with pytest.raises(asyncssh.SFTPPermissionDenied):
+                await refused
+    assert server.drops() == []
+
+
+@pytest.mark.rule("C4")
+async def test_openssh_shows_a_viewer_the_sentence(server: Running, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("a\n")
+    ended = await server.sftp(f"put {tmp_path}/a.csv inbox/events/a.csv", user="acme-view")
+    assert ended.code == 1
+    assert "a viewer cannot use the inbox, only read /outbox and /samples" in ended.err
+
+
+async def test_links_cannot_be_made(server: Running) -> None:
+    async with server.client() as client:
+        async with client.open("inbox/events/a.csv", "wb") as file:
+            await file.write(b"a\n")
+        with pytest.raises(asyncssh.SFTPPermissionDenied, match="links cannot be made"):
+            await client.symlink("/etc/passwd", "inbox/events/link")
+        with pytest.raises(asyncssh.SFTPPermissionDenied, match="links cannot be made"):
+            await client.link("inbox/events/a.csv", "inbox/events/link")
+        with pytest.raises(asyncssh.SFTPPermissionDenied):
+            await client.readlink("inbox/events/a.csv")
+    assert os.listdir(server.inbox("")) == ["a.csv"]
+
+
+@pytest.mark.parametrize("area", ["inbox", "outbox", "samples"])
+async def test_links_that_are_there_are_not_followed_and_not_shown(server: Running, tmp_path: Path, area: str) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret").write_text("secret")
+    folder = server.tree(area, "events")
+    (folder / "file").symlink_to(outside / "secret")
+    (folder / "folder").symlink_to(outside)
+    os.mkfifo(folder / "pipe")
+    async with server.client() as client:
+        assert await client.listdir(f"/{area}/events") == []
+        for name in ("file", "folder/secret", "pipe"):
+            assert not await client.exists(f"/{area}/events/{name}")
+            with pytest.raises(asyncssh.SFTPNoSuchFile):
+                await client.open(f"/{area}/events/{name}", "rb")
+        with pytest.raises(asyncssh.SFTPError):
+            await client.open(f"/{area}/events/folder/new", "wb")
+        with pytest.raises(asyncssh.SFTPError):
+            await client.mkdir(f"/{area}/events/folder/new")
+    assert os.listdir(outside) == ["secret"]
+
+
+async def test_a_link_to_a_file_is_replaced_by_an_upload_and_not_written_through(
+    server: Running, tmp_path: Path
+) -> None:
+    outside = tmp_path / "outside"
+    outside.write_text("untouched")
+    server.inbox("a.csv").symlink_to(outside)
+    async with server.client() as client, client.open("inbox/events/a.csv", "wb") as file:
+        await file.write(b"mine")
+    assert outside.read_text() == "untouched"
+    assert not server.inbox("a.csv").is_symlink()
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/outbox/events/a", "/samples/events/a", "/a", "/inbox/a", "/inbox/events", "/inbox/other/a", "/etc/passwd"],
+)
+async def test_files_go_into_the_folder_of_a_feed_only(server: Running, path: str) -> None:
+    async with server.client() as client:
+        with pytest.raises(asyncssh.SFTPPermissionDenied, match="files go into /inbox/events/, /inbox/small/"):
+            await client.open(path, "wb")
+        with pytest.raises(asyncssh.SFTPPermissionDenied):
+            await client.mkdir(path)
+        with pytest.raises(asyncssh.SFTPPermissionDenied):
+            await client.rmdir(path)
+
+
+@pytest.mark.parametrize(
+    ("path", "place"),
+    [
+        (b"", Place()),
+        (b".", Place()),
+        (b"/../../etc", None),
+        (b"/../..", Place()),
+        (b"inbox/events/../../../../inbox/events/a", Place("inbox", "events", "a")),
+        (b"//inbox//events//b/./c", Place("inbox", "events", "b/c")),
+        (b"/inbox/events/..", Place("inbox")),
+    ],
+)
+def test_dots_never_lead_out_of_the_root(path: bytes, place: Place | None) -> None:
+    if place is None:
+        with pytest.raises(FileNotFoundError):
+            place_of(path)
+    else:
+        assert place_of(path) == place
+
+
+@pytest.mark.parametrize("name", [b"a\0b", b"a\nb", b"a\x1b[31m", b"\xff", b"x" * 256, b"a/" * 40 + b"a", b"a/" * 4000])
+async def test_names_that_cannot_be_are_refused_in_words(server: Running, name: bytes) -> None:
+    with pytest.raises(UploadRefused):
+        place_of(b"/inbox/events/" + name)
+    async with server.connected() as connection, connection.start_sftp_client(path_encoding=None) as client:
+        with pytest.raises(asyncssh.SFTPPermissionDenied):
+            await client.open(b"/inbox/events/" + name, "wb")
+
+
+async def test_one_tenant_sees_nothing_of_another(server: Running, root: Path) -> None:
+    other = (root / "tenants" / "acme.toml").read_text().replace("acme-", "rival-")
+    (root / "tenants" / "rival.toml").write_text(other)
+    async with server.client() as client, client.open("inbox/events/a.csv", "wb") as file:
+        await file.write(b"a\n")
+    async with server.client("rival-up") as client:
+        assert await client.listdir("/inbox/events") == []
+        assert not await client.exists("/inbox/events/a.csv")
+        assert not await client.exists("/../acme/inbox/events/a.csv")
+
+
+async def test_space_is_told_and_fsync_works(server: Running) -> None:
+    async with server.client() as client:
+        assert (await client.statvfs("/")).bavail > 0
+        async with client.open("inbox/events/a.csv", "wb") as file:
+            await file.write(b"a\n")
+            await file.fsync()
+
+
+async def test_nothing_but_sftp_can_be_run(server: Running) -> None:
+    async with server.connected() as connection:
+        with pytest.raises(asyncssh.ChannelOpenError):
+            await connection.run("id", check=True)
+        with pytest.raises(asyncssh.ChannelOpenError):
+            await connection.create_process(subsystem="other")
+        with pytest.raises(asyncssh.ChannelOpenError):
+            await connection.open_connection("127.0.0.1", server.port)
