@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from gateway.cli.host_keys import HostKeys
+from gateway.cli.listing import wide_console
 from gateway.cli.partner import Address, Login, Partner, Sent, connect
 from gateway.cli.show_report import REFUSED, Report, exit_code, show
 from gateway.errors import TurnedAway
@@ -130,7 +131,7 @@ def tell(report: Report, as_json: bool) -> int:
     if as_json:
         click.echo(json.dumps(report, ensure_ascii=False))
     else:
-        show(report, Console(highlight=False))
+        show(report, wide_console())
     return exit_code(report)
 
 

@@ -11,15 +11,22 @@ from rich.text import Text
 WIDE = 400
 
 
+def wide_console() -> Console:
+    """The terminal, or something so wide that nothing is cut or wrapped for who reads a pipe."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=WIDE)
+
+
+def harmless(said: object, style: str = "") -> Text:
+    """What a partner wrote, for a terminal: no markup of rich's, and no character that a terminal would obey."""
+    return Text("".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in str(said)), style)
+
+
 def print_list(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """One line a row, under the columns' names."""
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=WIDE)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column, no_wrap=True)
     for row in rows:
-        # As Text, because a partner's names may hold what rich reads as markup.
-        table.add_row(*(Text(cell) for cell in row))
-    console.print(table)
+        table.add_row(*map(harmless, row))
+    wide_console().print(table)

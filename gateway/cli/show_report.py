@@ -10,6 +10,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from gateway.cli.listing import harmless
+
 Report = Mapping[str, Any]
 
 ALL_ACCEPTED: Final = 0
@@ -17,6 +19,7 @@ SOME_REJECTED: Final = 1
 REFUSED: Final = 2
 
 PROBLEMS_SHOWN: Final = 10
+ORIGINAL: Final = "original"
 STYLES: Final = {"error": "red", "warning": "yellow", "note": "cyan"}
 COUNTS: Final = ("accepted", "merged", "duplicate", "rejected", "withheld", "blank")
 
@@ -30,17 +33,16 @@ def exit_code(report: Report) -> int:
 
 def show(report: Report, console: Console) -> None:
     """The verdict, the counts, the first problems with what to do about them, and the files that were written."""
-    # All values go in as Text: what a partner sends may look like rich's markup.
-    console.print(verdict(report))
+    console.print(verdict(report), soft_wrap=True)
     for reason in report.get("reason_for_failure") or ():
-        console.print(Padding(Text(str(reason), style="red"), (0, 0, 0, 2)))
+        console.print(Text("  ").append_text(harmless(reason, "red")), soft_wrap=True)
     if report.get("duplicate_of"):
-        console.print(Text(f"  the same bytes as job {report['duplicate_of']}; nothing was stored again"))
+        console.print(f"  the same bytes as job {report['duplicate_of']}; nothing was stored again", soft_wrap=True)
     problems = report.get("problems") or []
     if problems:
         console.print(problem_table(problems[:PROBLEMS_SHOWN]))
     for line in closing_lines(report, len(problems)):
-        console.print(Text(f"  {line}", style="dim"), soft_wrap=True)
+        console.print(Text("  ").append_text(harmless(line, "dim")), soft_wrap=True)
 
 
 def verdict(report: Report) -> Text:
@@ -54,9 +56,8 @@ def verdict(report: Report) -> Text:
         words = "already processed"
     counted = [f"{report[f'{name}_rows']:,} {name}" for name in COUNTS if report.get(f"{name}_rows")]
     rows = f"{report['total_rows']:,} row{'' if report['total_rows'] == 1 else 's'}"
-    return Text.assemble(
-        (str(report["filename"]), "bold"), ": ", (words, style), f" ({rows}", *(f", {part}" for part in counted), ")"
-    )
+    ending = f" ({', '.join([rows, *counted])})"
+    return Text.assemble(harmless(report["filename"], "bold"), ": ", (words, style), ending)
 
 
 def problem_table(problems: list[Mapping[str, Any]]) -> Padding:
@@ -67,12 +68,11 @@ def problem_table(problems: list[Mapping[str, Any]]) -> Padding:
         table.add_column(column, overflow="fold")
     for problem in problems:
         style = STYLES.get(str(problem.get("level")), "")
-        words = Text(said(problem, "message"))
+        words = harmless(said(problem, "message"))
         if hint := said(problem, "hint"):
-            words.append(f"\n{hint}", style="dim")
-        table.add_row(
-            Text(said(problem, "line")), Text(said(problem, "column")), Text(said(problem, "code"), style=style), words
-        )
+            words.append("\n").append_text(harmless(hint, "dim"))
+        place = (harmless(said(problem, "line")), harmless(said(problem, "column")))
+        table.add_row(*place, harmless(said(problem, "code"), style), words)
     return Padding(table, (0, 0, 0, 2))
 
 
@@ -82,7 +82,7 @@ def said(problem: Mapping[str, Any], key: str) -> str:
 
 
 def closing_lines(report: Report, listed: int) -> Iterator[str]:
-    """What the table left out, the time span of the events, and the files."""
+    """What the table left out, the time span of the rows, and the files in the outbox."""
     by_code = report.get("problems_by_code") or {}
     total = max(sum(by_code.values()), listed)
     if total > PROBLEMS_SHOWN:
@@ -90,6 +90,8 @@ def closing_lines(report: Report, listed: int) -> Iterator[str]:
         yield f"{total:,} problems in all: {counts}"
     order = report.get("order") or {}
     if order.get("first"):
-        yield f"{order['first']} to {order['last']}"
+        moved = order.get("rows_moved")
+        yield f"from {order['first']} to {order['last']}" + (f"; {moved:,} rows were out of order" if moved else "")
     for file in report.get("files") or ():
-        yield f"{file['name']} ({file['bytes']:,} bytes)"
+        if file.get("role") != ORIGINAL:
+            yield f"{file['name']}, {file['bytes']:,} bytes"
