@@ -206,6 +206,22 @@ def test_a_drop_that_is_in_work_at_sigterm_is_finished_now_or_after_the_next_sta
     assert (job.status, job.total_rows, job.tries) == ("completed", 60_000, 1)
 
 
+def test_a_second_signal_ends_it_at_once_and_the_next_start_goes_on(gateway: Gateway) -> None:
+    process, _ = gateway.serve()
+    (worker,) = workers_of(process.pid)
+    os.kill(worker, signal.SIGSTOP)
+    gateway.put("a.csv")
+    until(lambda: [job for job in gateway.jobs() if job.status == "validating"])
+    process.terminate()
+    until(lambda: "a second signal ends them" in gateway.log())
+    process.terminate()
+    assert process.wait(PATIENCE_SECONDS) == 130
+    assert not is_running(worker)
+    gateway.serve()
+    (job,) = gateway.ended()
+    assert (job.status, job.tries) == ("completed", 2)
+
+
 @pytest.mark.parametrize(
     ("when", "module", "name"),
     [
@@ -247,7 +263,7 @@ def test_a_kill_at_any_step_ends_with_one_outcome_after_a_restart(
 
 def test_the_workers_of_a_killed_gateway_end_with_it(gateway: Gateway) -> None:
     process, _ = gateway.serve()
-    found = [int(path.name) for path in Path("/proc").glob("[0-9]*") if parent_of(path) == process.pid]
+    found = workers_of(process.pid)
     assert found
     process.kill()
     process.wait()
@@ -299,6 +315,12 @@ def test_the_log_is_json_where_there_is_no_terminal(gateway: Gateway) -> None:
     process.wait()
     lines = [json.loads(line) for line in gateway.log().splitlines()]
     assert {"serving", "stopped"} <= {line["event"] for line in lines}
+
+
+def workers_of(gateway: int) -> list[int]:
+    """The gateway's children, apart from the one that multiprocessing keeps for itself."""
+    children = [path for path in Path("/proc").glob("[0-9]*") if parent_of(path) == gateway]
+    return [int(path.name) for path in children if b"resource_tracker" not in (path / "cmdline").read_bytes()]
 
 
 def parent_of(process: Path) -> int | None:

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich.table import Table
+from rich.text import Text
 
 from gateway import clock
-from gateway.cli.listing import print_list
+from gateway.cli.listing import harmless, print_list, wide_console
 from gateway.cli.options import config_option
 from gateway.config import load
 from gateway.errors import LedgerError
@@ -24,6 +26,11 @@ from gateway.ledger.migrations import JOB_STATUSES
 
 JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 COLUMNS = ("UPLOADED (UTC)", "TENANT", "FEED", "FILE", "STATUS", "ROWS", "ACCEPTED", "ERRORS", "SECONDS", "JOB")
+NUMBERS = ("ROWS", "ERRORS")
+STYLES = {"completed": "green", "failed": "bold red"}
+ID_SHOWN = 18
+"""Characters of an id on a terminal: its time in milliseconds, and 12 bits more."""
+
 COUNTS = ("total", "accepted", "merged", "duplicate", "rejected", "withheld", "blank")
 
 
@@ -41,7 +48,7 @@ def jobs(tenant: str | None, feed: str | None, status: str | None, limit: int, a
     if as_json:
         click.echo(json.dumps([job.to_dict() for job in found], indent=2))
     elif found:
-        print_list(COLUMNS, map(job_line, found))
+        print_jobs(found)
     else:
         click.echo("No jobs.")
 
@@ -60,7 +67,7 @@ def job(job_id: str, as_json: bool, root: Path) -> None:
         click.echo(json.dumps(found.to_dict() | {"transitions": history}, indent=2))
         return
     for name, value in job_facts(found):
-        click.echo(f"{name:<14} {value}")
+        wide_console().print(f"{name:<14}", harmless(value), soft_wrap=True)
     click.echo()
     print_list(("AT (UTC)", "WHAT", "FROM", "TO", "WHY"), map(transition_line, transitions))
 
@@ -87,6 +94,30 @@ def opened_ledger(root: Path) -> Iterator[Ledger]:
         yield ledger
     finally:
         ledger.close()
+
+
+def print_jobs(found: list[JobRow]) -> None:
+    """Whole lines for a pipe. On a terminal as much as fits, and as much of an id as tells it from the others."""
+    console = wide_console()
+    if not console.is_terminal:
+        print_list(COLUMNS, map(job_line, found))
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("UPLOADED (UTC)", "FEED", "FILE", "STATUS", "ROWS", "ERRORS", "JOB"):
+        table.add_column(
+            heading, no_wrap=heading != "FILE", overflow="fold", justify="right" if heading in NUMBERS else "left"
+        )
+    for one in found:
+        table.add_row(
+            shown_time(one.uploaded_on),
+            f"{one.tenant}/{one.feed}",
+            harmless(one.filename),
+            Text(one.status, STYLES.get(one.status, "cyan")),
+            f"{one.total_rows:,}",
+            Text(f"{one.rejected_rows:,}", "yellow" if one.rejected_rows else ""),
+            one.id[:ID_SHOWN],
+        )
+    console.print(table)
 
 
 def job_line(found: JobRow) -> tuple[str, ...]:

@@ -173,11 +173,6 @@ def next_settling(ledger: Ledger) -> datetime | None:
     return moment(found["at"]) if found else None
 
 
-def claimed(ledger: Ledger) -> list[DropRow]:
-    """The drops that a job has taken and not yet finished."""
-    return [drop_row(row) for row in ledger.rows(f"{SELECT} WHERE state = 'claimed'")]
-
-
 def landed_by_upload(ledger: Ledger) -> list[DropRow]:
     """The landed drops that came over SFTP."""
     return [drop_row(row) for row in ledger.rows(f"{SELECT} WHERE state = 'landed' AND upload_id IS NOT NULL")]
