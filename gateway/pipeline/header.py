@@ -11,6 +11,7 @@ from gateway.config import did_you_mean
 from gateway.contracts import Contract
 from gateway.contracts.times import DATE_FORMATS, DATE_HEADER, UNIX_NAMES
 from gateway.errors import DropRefused
+from gateway.pipeline.nested import nested_columns
 from gateway.pipeline.problems import Problems
 
 DELIMITERS = ",;\t|"
@@ -56,12 +57,17 @@ def read_header(first: bytes, ending: bytes, contract: Contract, problems: Probl
     refuse_missing(names, contract)
     dates = dict(date_columns(names, contract, problems))
     known = contract.by_name
-    ignored = frozenset(name for name in names if name not in known and contract.further_columns == "ignore")
+    nested = nested_columns(names, contract)
+    if nested and contract.nested in names:
+        twice = f"'{contract.nested}' and '{next(iter(nested))}' cannot both be columns"
+        raise DropRefused("duplicate_column", twice, line=1, column=contract.nested)
+    further = [name for name in names if name not in known and name not in nested]
+    ignored = frozenset(further if contract.further_columns == "ignore" else ())
     for name in names:
         near = did_you_mean(name, known)
         if name in ignored:
             problems.add_of_file("unknown_column", f"{name}: no such column; it is ignored{near}", column=name, line=1)
-        elif name not in known and name.lower() in {column.lower() for column in known}:
+        elif name in further and name.lower() in {column.lower() for column in known}:
             problems.add_of_file("unknown_column", f"{name}: kept as a property of its own{near}", column=name, line=1)
     return Header(names, delimiter, dates, ignored, first + (ending or b"\n"))
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import polars as pl
 
@@ -19,6 +18,7 @@ from gateway.pipeline import report as reports
 from gateway.pipeline import results
 from gateway.pipeline.drop import Counts, Drop, Outcome
 from gateway.pipeline.header import Header, read_header
+from gateway.pipeline.nested import nested_columns
 from gateway.pipeline.order import Ordered, ordered
 from gateway.pipeline.problems import Problems
 from gateway.pipeline.records import framed
@@ -35,7 +35,7 @@ Progress = Callable[[str], None]
 class Judged:
     """A drop after validation.
 
-    good: as `validate` gives it. rejected: PLACE columns. columns: those of the file that results keep, in order.
+    good: as `validate` gives it. rejected: PLACE columns. form: the format of the accepted file, columns: its columns.
     json_columns: columns whose text is JSON.
     """
 
@@ -43,6 +43,7 @@ class Judged:
     rejected: pl.DataFrame
     blank: int
     header: Header
+    form: str
     columns: list[str]
     json_columns: frozenset[str]
 
@@ -111,8 +112,9 @@ def judge(source: Source, drop: Drop, problems: Problems) -> Judged:
         json_columns |= rows.json_columns
     good = pl.concat(goods, how="diagonal") if goods else pl.DataFrame(schema=PLACE)
     rejected = pl.concat(rejecteds) if rejecteds else pl.DataFrame(schema=PLACE)
-    columns = result_columns(good, header, drop)
-    return Judged(good, rejected, blank, header, columns, frozenset(json_columns))
+    form = source.format if drop.policy.result_format == "same" else drop.policy.result_format
+    columns = result_columns(good, header, drop, form)
+    return Judged(good, rejected, blank, header, form, columns, frozenset(json_columns))
 
 
 def read(source: Source, drop: Drop, problems: Problems) -> tuple[Header, Iterator[Rows]]:
@@ -146,16 +148,19 @@ def ndjson_chunks(source: Source, drop: Drop) -> Iterator[Rows]:
         yield rows
 
 
-def result_columns(good: pl.DataFrame, header: Header, drop: Drop) -> list[str]:
+def result_columns(good: pl.DataFrame, header: Header, drop: Drop, form: str) -> list[str]:
     """The columns of the accepted file: those of the header, else of the contract, then further ones.
 
-    A column that the file does not have is written where a rule filled it in.
+    A column that the file does not have is written where a rule filled it in. Form-style columns go into a CSV as
+    they came, and into all else as the object that they make.
     """
     declared = [column.name for column in drop.contract.columns]
+    nested = nested_columns(header.names, drop.contract)
+    left_out = {drop.contract.nested} if nested and form == "csv" else set(nested)
     names = [name for name in header.names if name not in header.ignored] or declared
     further = [name for name in good.columns if name not in names and name not in PLACE and name != TIME]
     filled = [name for name in further if good[name].is_not_null().any()]
-    return [name for name in names if name in good.columns] + filled
+    return [name for name in [*names, *filled] if name in good.columns and name not in left_out]
 
 
 def conclude(
@@ -176,7 +181,7 @@ def conclude(
         return finish(drop, out, started, problems, counts, facts, reasons=(reason,))
     done = ordered(judged.good, drop.contract)
     counts = Counts(total, done.frame.height, done.merged, done.duplicates, judged.rejected.height, blank=judged.blank)
-    write_accepted(drop, source, judged, done, out)
+    write_accepted(drop, judged, done, out)
     facts = reports.Facts(
         facts.file_size,
         order=reports.order_facts(done.frame, TIME, done.moved),
@@ -195,19 +200,16 @@ def too_many_errors(drop: Drop, rejected: int, total: int) -> str:
     return ""
 
 
-def write_accepted(drop: Drop, source: Source, judged: Judged, done: Ordered, out: Staging) -> None:
+def write_accepted(drop: Drop, judged: Judged, done: Ordered, out: Staging) -> None:
     """The accepted rows in the format of the drop, or of the feed."""
     if done.frame.height == 0:
         return
-    form: Literal["csv", "ndjson", "parquet"] = (
-        source.format if drop.policy.result_format == "same" else drop.policy.result_format
-    )
     writers: dict[str, Callable[[Path], object]] = {
         "csv": partial(results.write_csv, done.frame, judged.columns, judged.header.delimiter),
         "ndjson": partial(results.write_ndjson, done.frame, drop.contract, judged.columns, judged.json_columns),
         "parquet": partial(results.write_parquet, done.frame, drop.contract, judged.columns),
     }
-    out.write(f".accepted.{form}", writers[form])
+    out.write(f".accepted.{judged.form}", writers[judged.form])
 
 
 def properties_of(drop: Drop, judged: Judged) -> dict[str, object]:

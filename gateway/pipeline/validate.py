@@ -15,6 +15,7 @@ from gateway.contracts.codes import Level
 from gateway.contracts.model import Column, Conditions
 from gateway.pipeline import json_columns
 from gateway.pipeline.findings import Check, Findings
+from gateway.pipeline.nested import with_nested
 from gateway.pipeline.problems import Problems
 from gateway.pipeline.rows import PLACE, ROW, Rows
 
@@ -47,7 +48,7 @@ def validate(rows: Rows, terms: Terms, problems: Problems) -> tuple[pl.DataFrame
     good: PLACE columns, TIME where the contract has a time, and a String column for each column of the contract
     and of the file. rejected: PLACE columns. Both in the order of the file.
     """
-    raw = without_blanks(rows.frame, terms)
+    raw = without_blanks(with_nested(rows.frame, terms.contract), terms)
     findings = Findings(raw)
     raw = with_defaults(raw, terms, findings)
     raw = with_urls(raw, terms.contract, findings)
