@@ -81,8 +81,8 @@ class Inbox:
             os.utime(descriptor, (atime, mtime))
         finally:
             os.close(descriptor)
-        drop = found.claimed or (self._names.waiting_drop(place) if found.is_standing else None)
-        if drop is not None:
+        drop = self._names.visible_drop(place)
+        if drop is not None and found.partial is None:
             drops.set_client_mtime(self._ledger, drop.id, clock_time(mtime))
             self._restart_settling(place)
 

@@ -27,7 +27,7 @@ WINDOW_BYTES = 8 * 1024 * 1024
 CHANNEL_PACKET_BYTES = 128 * 1024
 # AES-GCM is the fastest here by far. CTR is for libssh2 1.10 (curl), which has no GCM.
 CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr", "aes192-ctr", "aes256-ctr")
-STOP_SECONDS = 5.0
+STOP_SECONDS = 10.0
 
 
 class SftpListener:

@@ -91,6 +91,11 @@ class Names:
         drop = drops.newest(self._ledger, self._login.tenant, place.feed, place.path)
         return drop if drop is not None and drop.state in ("landed", "queued") else None
 
+    def visible_drop(self, place: Place) -> DropRow | None:
+        """The drop that is shown under the name, in the inbox or claimed."""
+        name = self._login.tenant, place.feed, place.path
+        return drops.find_visible(self._ledger, *name, clock.now(), self._grace_seconds)
+
     def _partial(self, place: Place) -> Found | None:
         row = uploads.partial(self._ledger, self._login.tenant, self._login.username, place.feed, place.path)
         return self._partial_as(row) if row is not None else None
@@ -113,10 +118,7 @@ class Names:
         return Found(place, status, status.st_size)
 
     def _claimed(self, place: Place) -> Found | None:
-        if not place.path:
-            return None
-        tenant, now = self._login.tenant, clock.now()
-        drop = drops.find_visible(self._ledger, tenant, place.feed, place.path, now, self._grace_seconds)
+        drop = self.visible_drop(place) if place.path else None
         return self._claimed_as(drop) if drop is not None and drop.state in ("claimed", "done") else None
 
     def _claimed_as(self, drop: DropRow) -> Found | None:

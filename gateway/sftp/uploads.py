@@ -25,6 +25,7 @@ from gateway.pickup.landing import land, spool_path
 from gateway.pickup.names import is_temporary
 from gateway.sftp.handles import OpenUpload
 from gateway.sftp.paths import Place
+from gateway.sftp.spool import copy, durable_prefix, time_of_client
 
 log = structlog.get_logger(__name__)
 
@@ -90,22 +91,31 @@ class Uploads:
         )
         for upload_id in replaced:
             self._spooled(upload_id).unlink(missing_ok=True)
-        descriptor = os.open(self._spooled(row.id), os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
-        size = copy(base, descriptor, base_bytes) if base is not None else 0
-        return self._enter(row, descriptor, base=size, resumed=False, append=append)
+        try:
+            handle = self._enter(row, os.O_CREAT | os.O_EXCL, base=base_bytes, resumed=False, append=append)
+            if base is not None:
+                copy(base, handle.descriptor, base_bytes)
+        except (OSError, UploadRefused) as error:
+            self._abandon(row, f"could not be begun: {type(error).__name__}")
+            raise
+        return handle
 
     def resume(self, row: UploadRow, *, append: bool) -> OpenUpload:
         """Go on with an incomplete upload."""
         self._refuse_while_draining(Place("inbox", row.feed, row.path))
-        descriptor = os.open(self._spooled(row.id), os.O_RDWR | os.O_CLOEXEC)
         row = uploads.resume(self._ledger, row.id)
-        return self._enter(row, descriptor, base=os.fstat(descriptor).st_size, resumed=True, append=append)
+        try:
+            size = self._spooled(row.id).stat().st_size
+            return self._enter(row, 0, base=size, resumed=True, append=append)
+        except (OSError, UploadRefused) as error:
+            self._interrupt(row.id, row.bytes, f"could not be resumed: {type(error).__name__}")
+            raise
 
     def finish(self, handle: OpenUpload) -> None:
         """The client's CLOSE: when this returns the file is durable; else it raises and no drop was made."""
         if not handle.changed and not handle.resumed:
             # Opened over an older file and left as it was: that file stands.
-            self._abandon(handle, "closed without a write")
+            self._abandon(handle.row, "closed without a write")
             return
         gap = handle.gap()
         if gap is not None and handle.failure is None:
@@ -144,14 +154,14 @@ class Uploads:
 
         It goes back to the spool first, so that there is one way only in which a file lands.
         """
-        settings = self._settings
+        settings, spooled = self._settings, self._spooled(row.id)
         with holding((row.tenant, old.feed, old.path)):
             uploads.reopen(self._ledger, row.id, f"renamed to {new.path}")
             with parent_of(inbox(settings, row.tenant, old.feed), old.path) as (folder, name):
-                os.rename(name, self._spooled(row.id), src_dir_fd=folder)
+                os.rename(name, spooled, src_dir_fd=folder)
                 os.fsync(folder)
         try:
-            self._land(row, new, None)
+            self._land(row, new, time_of_client(row, spooled))
         except Exception as error:
             self._recall(row.id)
             self._interrupt(
@@ -213,10 +223,12 @@ class Uploads:
             sync(self._spooled(""))
             uploads.close_upload(self._ledger, row.id, size)
 
-    def _abandon(self, handle: OpenUpload, reason: str) -> None:
-        self._leave(handle)
-        uploads.abort(self._ledger, handle.row.id, reason)
-        self._spooled(handle.row.id).unlink(missing_ok=True)
+    def _abandon(self, row: UploadRow, reason: str) -> None:
+        handle = self.handle_of(row.id)
+        if handle is not None:
+            self._leave(handle)
+        uploads.abort(self._ledger, row.id, reason)
+        self._spooled(row.id).unlink(missing_ok=True)
 
     def _recall(self, upload_id: str) -> None:
         """A landing that failed after its commit: the upload is open again, for its bytes are still in the spool."""
@@ -242,10 +254,10 @@ class Uploads:
     def _spooled(self, upload_id: str) -> Path:
         return spool_path(self._settings, upload_id)
 
-    def _enter(self, row: UploadRow, descriptor: int, *, base: int, resumed: bool, append: bool) -> OpenUpload:
-        handle = OpenUpload(
-            row, descriptor, bytes_max=self._policy(row).drop_bytes_max, base=base, resumed=resumed, append=append
-        )
+    def _enter(self, row: UploadRow, flags: int, *, base: int, resumed: bool, append: bool) -> OpenUpload:
+        limit = self._policy(row).drop_bytes_max
+        descriptor = os.open(self._spooled(row.id), os.O_RDWR | os.O_CLOEXEC | flags, 0o640)
+        handle = OpenUpload(row, descriptor, bytes_max=limit, base=base, resumed=resumed, append=append)
         with self._ended:
             self._open[row.id] = handle
         return handle
@@ -255,23 +267,3 @@ class Uploads:
             if self._open.pop(handle.row.id, None) is not None:
                 os.close(handle.descriptor)
             self._ended.notify_all()
-
-
-def copy(source: int, target: int, length: int) -> int:
-    """The first bytes of a file into an empty one, shared where the file system can; returns how many."""
-    total = 0
-    while count := os.copy_file_range(source, target, length - total, total, total):
-        total += count
-    return total
-
-
-def durable_prefix(path: Path) -> int:
-    """The gapless start of a file that was left behind while it was being written out of order.
-
-    Where a hole begins, up to a block before it may be the zeros of a block that was only written in part.
-    """
-    with path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        hole = os.lseek(file.fileno(), 0, os.SEEK_HOLE) if size else 0
-        block = os.fstat(file.fileno()).st_blksize
-    return size if hole >= size else max(0, hole - block)

@@ -1,0 +1,42 @@
+"""What the bytes of an upload in the spool tell: how much of them is good, and the time that the client gave them."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime, timedelta
+from errno import EIO
+from pathlib import Path
+
+from gateway.ledger.uploads import UploadRow
+
+# The kernel's file times are a few milliseconds behind the clock.
+CLOCK_STEP = timedelta(seconds=0.1)
+
+
+def copy(source: int, target: int, length: int) -> None:
+    """The first bytes of a file into an empty one, shared where the file system can."""
+    copied = 0
+    while copied < length:
+        count = os.copy_file_range(source, target, length - copied, copied, copied)
+        if count == 0:
+            raise OSError(EIO, os.strerror(EIO))
+        copied += count
+
+
+def time_of_client(row: UploadRow, path: Path) -> datetime | None:
+    """The file time that the client set: one that no write between open and close can have left."""
+    found = datetime.fromtimestamp(path.stat().st_mtime, tz=UTC)
+    written = row.ended_at is not None and row.opened_at - CLOCK_STEP <= found <= row.ended_at + CLOCK_STEP
+    return None if written else found
+
+
+def durable_prefix(path: Path) -> int:
+    """The gapless start of a file that was left behind while it was being written out of order.
+
+    Where a hole begins, up to a block before it may be the zeros of a block that was only written in part.
+    """
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        hole = os.lseek(file.fileno(), 0, os.SEEK_HOLE) if size else 0
+        block = os.fstat(file.fileno()).st_blksize
+    return size if hole >= size else max(0, hole - block)

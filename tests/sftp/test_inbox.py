@@ -1,0 +1,115 @@
+"""The inbox when a claim is quicker than the client: what was in the inbox a moment ago no longer is."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from gateway import clock
+from gateway.errors import LedgerError
+from gateway.ledger import uploads
+from gateway.sftp.inbox import Inbox
+from gateway.sftp.names import Found, Names
+from gateway.sftp.paths import Place
+from gateway.sftp.uploads import Login, Uploads
+from tests.sftp.conftest import Running
+
+LOGIN = Login("acme", "acme-up", "127.0.0.1", "a test")
+PLACE = Place("inbox", "events", "a.csv")
+
+
+class ClaimedAfterTheLook(Names):
+    """Names whose file is claimed right after the first look at it."""
+
+    server: Running | None = None
+
+    def get(self, place: Place) -> Found:
+        found = super().get(place)
+        if self.server is not None:
+            server, self.server = self.server, None
+            server.claim()
+        return found
+
+
+@pytest.fixture
+async def names(server: Running) -> ClaimedAfterTheLook:
+    """With one landed file."""
+    async with server.client() as client, client.open("inbox/events/a.csv", "wb") as file:
+        await file.write(b"first\n")
+    return ClaimedAfterTheLook(server.live, server.ledger, Uploads(server.live, server.ledger, server.pickup), LOGIN)
+
+
+@pytest.fixture
+def inbox(server: Running, names: ClaimedAfterTheLook) -> Inbox:
+    names.server = server
+    open_uploads = Uploads(server.live, server.ledger, server.pickup)
+    return Inbox(server.live, server.ledger, server.pickup, open_uploads, names, LOGIN)
+
+
+async def test_a_remove_that_comes_too_late_hides_the_name(server: Running, inbox: Inbox, names: Names) -> None:
+    inbox.remove(PLACE)
+    assert names.find(PLACE) is None
+    assert server.drops() == [("a.csv", 1, "claimed", 6)]
+
+
+async def test_a_rename_that_comes_too_late_is_remembered(server: Running, inbox: Inbox, names: Names) -> None:
+    inbox.rename(PLACE, Place("inbox", "events", "b.csv"), overwrite=False)
+    assert names.find(PLACE) is None
+    assert names.get(Place("inbox", "events", "b.csv")).size == 6
+    assert server.drops() == [("a.csv", 1, "claimed", 6)]
+
+
+async def test_a_time_that_comes_too_late_is_the_drops_still(server: Running, inbox: Inbox, names: Names) -> None:
+    inbox.set_times(PLACE, 1_700_000_000, 1_700_000_000)
+    drop = names.visible_drop(PLACE)
+    assert drop is not None
+    assert drop.state == "claimed"
+    assert drop.client_mtime == clock.moment("2023-11-14T22:13:20.000000Z")
+
+
+async def test_the_time_of_a_temporary_file_goes_with_it(server: Running) -> None:
+    async with server.client() as client:
+        for name in ("timed", "untimed"):
+            async with client.open(f"inbox/events/{name}.part", "wb") as file:
+                await file.write(b"first\n")
+        await client.utime("inbox/events/timed.part", (1_700_000_000, 1_700_000_000))
+        for name in ("timed", "untimed"):
+            await client.rename(f"inbox/events/{name}.part", f"inbox/events/{name}")
+    rows = server.ledger.rows("SELECT client_mtime FROM drops ORDER BY path")
+    assert [row["client_mtime"] for row in rows] == ["2023-11-14T22:13:20.000000Z", None]
+
+
+async def test_an_upload_moves_between_its_states_only_as_it_may(server: Running) -> None:
+    place = {"tenant": "acme", "username": "acme-up", "feed": "events", "path": "a.csv"}
+    row, replaced = uploads.open_upload(server.ledger, **place, address=None, client=None)
+    assert (row.state, replaced) == ("open", [])
+    with pytest.raises(LedgerError, match="is open, so it cannot become open"):
+        uploads.resume(server.ledger, row.id)
+    assert uploads.interrupt(server.ledger, row.id, 5, "cut") == "incomplete"
+    with pytest.raises(LedgerError, match="is incomplete, so it cannot become closed"):
+        uploads.close_upload(server.ledger, row.id, 5)
+    uploads.resume(server.ledger, row.id)
+    uploads.close_upload(server.ledger, row.id, 9)
+    closed = uploads.get(server.ledger, row.id)
+    assert (closed.state, closed.bytes) == ("closed", 9)
+    assert closed.ended_at is not None
+    assert clock.now() - closed.ended_at < timedelta(minutes=1)
+    for change in (uploads.abort, uploads.interrupt):
+        with pytest.raises(LedgerError):
+            change(server.ledger, row.id, *(("why",) if change is uploads.abort else (1, "why")))
+    seen = server.ledger.rows("SELECT old, new FROM transitions WHERE subject = ? ORDER BY id", (row.id,))
+    assert [tuple(step) for step in seen] == [
+        (None, "open"),
+        ("open", "incomplete"),
+        ("incomplete", "open"),
+        ("open", "closed"),
+    ]
+
+
+async def test_what_breaks_off_with_nothing_or_after_a_newer_one_is_not_kept(server: Running) -> None:
+    place = {"tenant": "acme", "username": "acme-up", "feed": "events", "path": "a.csv"}
+    older, _ = uploads.open_upload(server.ledger, **place, address=None, client=None)
+    newer, _ = uploads.open_upload(server.ledger, **place, address=None, client=None)
+    assert uploads.interrupt(server.ledger, older.id, 5, "cut") == "aborted"
+    assert uploads.interrupt(server.ledger, newer.id, 0, "cut") == "aborted"
