@@ -213,6 +213,37 @@ _ALL = (
         "Use one of the formats that CONTRACT.md lists, in their exact case.",
     ),
     Code(
+        "spreadsheet_error",
+        "warning",
+        "Values are error values of a spreadsheet.",
+        "Mend the formulas and export again.",
+    ),
+    Code(
+        "scientific_id",
+        "warning",
+        "Ids are in scientific notation; their last digits are lost.",
+        "Format the column as text in the spreadsheet, and export from the original data again.",
+    ),
+    Code(
+        "lost_leading_zeros",
+        "warning",
+        "Some ids are shorter than all others, as if leading zeros were lost.",
+        "Format the column as text in the spreadsheet, and export from the original data again.",
+    ),
+    Code(
+        "mojibake",
+        "warning",
+        "Letters were garbled by a wrong encoding.",
+        "Export again as UTF-8, and open it as UTF-8 wherever it is edited.",
+    ),
+    Code("nul_escape", "warning", "Values hold NUL characters.", "Remove \\u0000 from the values."),
+    Code(
+        "smart_quotes",
+        "warning",
+        "A column name holds typographic quotes.",
+        "Write the header with plain quotes, or none.",
+    ),
+    Code(
         "delimiter_detected",
         "note",
         "The file uses another delimiter than a comma.",

@@ -37,6 +37,12 @@ _DATES = (
     ("dd MMM yyyy", "%d %b %Y", r"[0-9][0-9] (?:" + MONTHS.replace(" ", "|") + r") [0-9]{4}"),
 )
 DATE_FORMATS = {f"{name} HH:mm:ss": DateFormat(f"{name} HH:mm:ss", strptime, shape) for name, strptime, shape in _DATES}
+# Each format beside the one that reads many of its dates as other days.
+TWIN_FORMATS = {
+    f"{one} HH:mm:ss": f"{other} HH:mm:ss"
+    for pair in (("dd/MM/yyyy", "MM/dd/yyyy"), ("yyyy/dd/MM", "yyyy/MM/dd"))
+    for one, other in (pair, pair[::-1])
+}
 UNIX_NAMES = frozenset({"Unix", "Unix time"})
 DATE_HEADER = re.compile(r"^(?P<name>.*?) ?<(?P<format>[^<>]*)>$", re.DOTALL)
 
@@ -142,11 +148,3 @@ def write_date(text: pl.Expr, declared: str) -> pl.Expr:
     if declared in UNIX_NAMES:
         return write_unix(parse_unix(text))
     return pl.when(text.str.contains(f"^{DATE_FORMATS[declared].shape}$")).then(text + " 12:00:00").otherwise(text)
-
-
-def happened_twice(texts: pl.Series, zone: str) -> pl.Series:
-    """True for an ISO time without a zone that the clocks of `zone` showed twice."""
-    local = pl.when(is_local(pl.lit(texts))).then(pl.lit(texts))
-    earliest = parse_local(local).dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null")
-    latest = parse_local(local).dt.replace_time_zone(zone, ambiguous="latest", non_existent="null")
-    return pl.select((earliest != latest).fill_null(False)).to_series()

@@ -11,7 +11,6 @@ import langcodes
 import polars as pl
 import pycountry
 
-from gateway.contracts import times
 from gateway.contracts.model import Column, ColumnType
 
 Normalise = Callable[[pl.Expr], pl.Expr]
@@ -40,14 +39,8 @@ class TypeRule:
     normalise: Normalise
 
 
-def rule_for(column: Column, zone: str) -> TypeRule | None:
-    """The type rule of a column; None where any text fits, and for objects, which are read as JSON."""
-    if column.type == "iso_time":
-        return TypeRule("bad_time", "an ISO 8601 time", lambda text: times.parse_iso(text.str.strip_chars(), zone))
-    if column.type == "unix_time":
-        return TypeRule(
-            "bad_unix_time", "a Unix time in seconds", lambda text: times.parse_unix(text.str.strip_chars())
-        )
+def rule_for(column: Column) -> TypeRule | None:
+    """The type rule of a column; None where any text fits, for JSON, and for times, which are read apart."""
     if column.type == "integer" and column.min == 0 and column.max is None:
         return TypeRule("not_non_negative_integer", "a non-negative integer", integer)
     return RULES.get(column.type)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 
@@ -43,7 +44,7 @@ class Findings:
         self.rejected = pl.repeat(False, raw.height, eager=True)
         self._raw = raw
         self._found: list[pl.DataFrame] = []
-        self._told: list[tuple[Check, int, int, int]] = []
+        self._told: list[tuple[Check, int, dict[str, Any]]] = []
 
     def apply(self, frame: pl.DataFrame, checks: Iterable[Check]) -> list[pl.Series]:
         """Judge all rows of `frame` by the checks; returns the mask of broken rows of each."""
@@ -78,26 +79,30 @@ class Findings:
             ["row", "column", "code"], keep="first", maintain_order=True
         )
         problems.add(found)
-        for check, count, row, line in self._told:
-            problems.summarise(check.code, check.column, check.level, check.message, count, row, line)
+        for check, count, first in self._told:
+            place = {"row": first["row"], "line": first["line"], "value": first["value"]}
+            problems.summarise(check.code, check.column, check.level, check.message, count, **place)
 
     def _note(self, check: Check, mask: pl.Series) -> None:
         if check.level == "error":
             self.rejected |= mask
         if check.told_once:
-            first = int(mask.arg_max() or 0)
-            self._told.append((check, int(mask.sum()), self._raw[ROW][first], self._raw[LINE][first]))
+            first = self._raw.slice(int(mask.arg_max() or 0), 1).select(row=ROW, line=LINE, value=self._value_of(check))
+            self._told.append((check, int(mask.sum()), first.row(0, named=True)))
         else:
             self._found.append(self._problems(check, mask))
+
+    def _value_of(self, check: Check) -> pl.Expr:
+        """The value that a problem shows."""
+        return shown(pl.col(check.column)) if check.column in self._raw.columns else pl.lit(None, dtype=pl.String)
 
     def _problems(self, check: Check, mask: pl.Series) -> pl.DataFrame:
         """A frame of problems.SCHEMA with a row for each broken one."""
         rows = self._raw.filter(mask)
-        value = shown(pl.col(check.column)) if check.column in rows.columns else pl.lit(None, dtype=pl.String)
         before, found, after = check.message.partition("{value}")
         message = pl.lit(before) + pl.col("value").fill_null("") + pl.lit(after) if found else pl.lit(before)
         hint = check.hint or CODES[check.code].hint
-        problems = rows.select(row=ROW, line=LINE, value=value).with_columns(message=message)
+        problems = rows.select(row=ROW, line=LINE, value=self._value_of(check)).with_columns(message=message)
         hints = [hint] * rows.height if not check.choices else near_hints(problems["value"], check.choices, hint)
         return problems.with_columns(
             level=pl.lit(check.level),

@@ -16,6 +16,7 @@ from gateway.pipeline.problems import Problems
 
 DELIMITERS = ",;\t|"
 COLUMNS_MAX = 4096
+SMART_QUOTES = frozenset("\u201c\u201d\u201e\u2018\u2019\u201a\u00ab\u00bb")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,9 @@ def read_header(first: bytes, ending: bytes, contract: Contract, problems: Probl
     refuse_unusable(names)
     refuse_missing(names, contract)
     dates = dict(date_columns(names, contract, problems))
+    for name in names:
+        if SMART_QUOTES & set(name):
+            problems.add_of_file("smart_quotes", f"{name}: typographic quotes in the name", column=name, line=1)
     known = contract.by_name
     nested = nested_columns(names, contract)
     if nested and contract.nested in names:

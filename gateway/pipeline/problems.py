@@ -43,6 +43,7 @@ class Summary:
     count: int = 0
     row: int | None = None
     line: int | None = None
+    value: str | None = None
 
 
 @dataclass(slots=True)
@@ -86,19 +87,29 @@ class Problems:
             value=refusal.value,
         )  # fmt: skip
 
-    def summarise(self, code: str, column: str, level: Level, message: str, count: int, row: int, line: int) -> None:
-        """Add `count` rows to a remark that is told once; `row` and `line` are the first of them."""
+    def summarise(
+        self,
+        code: str,
+        column: str,
+        level: Level,
+        message: str,
+        count: int,
+        row: int,
+        line: int,
+        value: str | None = None,
+    ) -> None:
+        """Add `count` rows to a remark that is told once; `row`, `line` and `value` are of the first of them."""
         summary = self._summaries.setdefault((code, column), Summary(level, message, CODES[code].hint))
         summary.count += count
         if summary.row is None:
-            summary.row, summary.line = row, line
+            summary.row, summary.line, summary.value = row, line, value
         self._count(code, level, column, count)
 
     def listed(self) -> pl.DataFrame:
         """The problems of the file, then those of its rows in order: a frame of SCHEMA."""
         told = [
             {
-                "row": s.row, "line": s.line, "level": s.level, "column": column, "code": code, "value": None,
+                "row": s.row, "line": s.line, "level": s.level, "column": column, "code": code, "value": s.value,
                 "message": f"{s.message} ({s.count:,} {'row' if s.count == 1 else 'rows'}, the first is shown)",
                 "hint": s.hint,
             }

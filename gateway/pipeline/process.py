@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
@@ -16,18 +16,20 @@ from gateway.durable import sync_folder
 from gateway.errors import DropRefused
 from gateway.pipeline import report as reports
 from gateway.pipeline import results
+from gateway.pipeline.damage import traces
 from gateway.pipeline.drop import Counts, Drop, Outcome
 from gateway.pipeline.header import Header, read_header
 from gateway.pipeline.nested import nested_columns
 from gateway.pipeline.order import Ordered, ordered
 from gateway.pipeline.problems import Problems
-from gateway.pipeline.records import framed
+from gateway.pipeline.records import Records, framed
 from gateway.pipeline.rows import PLACE, Rows, csv_rows, ndjson_rows
 from gateway.pipeline.source import Source, opened
 from gateway.pipeline.staging import Staging
-from gateway.pipeline.validate import TIME, Terms, validate
+from gateway.pipeline.validate import TIME, Tallies, Terms, validate
 
 CHUNK_BYTES = 32 << 20
+CLOCK_SKEW_MAX = timedelta(minutes=5)
 Progress = Callable[[str], None]
 
 
@@ -46,6 +48,7 @@ class Judged:
     form: str
     columns: list[str]
     json_columns: frozenset[str]
+    tallies: Tallies
 
 
 def process(drop: Drop, staging: Path, progress: Progress = lambda status: None) -> Outcome:
@@ -63,6 +66,7 @@ def process(drop: Drop, staging: Path, progress: Progress = lambda status: None)
             raise DropRefused("duplicate_file", message)
         if drop.duplicate_of:
             return finish(drop, out, started, problems, Counts(), reports.Facts(drop.path.stat().st_size))
+        note_circumstances(drop, problems)
         source = opened(drop.path, drop.name, drop.contract, drop.policy, staging)
         judged = judge(source, drop, problems)
         progress("processing")
@@ -76,6 +80,15 @@ def process(drop: Drop, staging: Path, progress: Progress = lambda status: None)
     finally:
         for scratch in ("expanded", "utf8"):
             (staging / scratch).unlink(missing_ok=True)
+
+
+def note_circumstances(drop: Drop, problems: Problems) -> None:
+    """What the way of the drop tells, apart from its bytes (C45, C47)."""
+    if not drop.completion_proof:
+        problems.add_of_file("no_completion_proof", "nothing proves that the upload was complete")
+    if drop.client_mtime and drop.client_mtime > drop.as_of + CLOCK_SKEW_MAX:
+        ahead = drop.client_mtime - drop.as_of
+        problems.add_of_file("clock_skew", f"the file's time is {ahead} ahead of ours: the sender's clock is off")
 
 
 def fail(drop: Drop, staging: Path, code: str, message: str, hint: str = "") -> Outcome:
@@ -103,18 +116,20 @@ def judge(source: Source, drop: Drop, problems: Problems) -> Judged:
     )  # fmt: skip
     goods, rejecteds, blank = [], [], 0
     json_columns: set[str] = set()
+    tallies = Tallies()
     for rows in chunks:
         kept = rows if not header.ignored else replace(rows, frame=rows.frame.drop(header.ignored))
-        good, rejected = validate(kept, terms, problems)
+        good, rejected = validate(kept, terms, problems, tallies)
         goods.append(good)
         rejecteds.append(rejected)
         blank += rows.blank
         json_columns |= rows.json_columns
     good = pl.concat(goods, how="diagonal") if goods else pl.DataFrame(schema=PLACE)
     rejected = pl.concat(rejecteds) if rejecteds else pl.DataFrame(schema=PLACE)
+    tallies.ids.tell(problems)
     form = source.format if drop.policy.result_format == "same" else drop.policy.result_format
     columns = result_columns(good, header, drop, form)
-    return Judged(good, rejected, blank, header, form, columns, frozenset(json_columns))
+    return Judged(good, rejected, blank, header, form, columns, frozenset(json_columns), tallies)
 
 
 def read(source: Source, drop: Drop, problems: Problems) -> tuple[Header, Iterator[Rows]]:
@@ -137,7 +152,7 @@ def csv_chunks(source: Source, header: Header) -> Iterator[Rows]:
         if len(body):
             rows = csv_rows(source, body, header.names, header.delimiter, row)
             row += rows.frame.height + rows.broken.height
-            yield rows
+            yield replace(rows, traces=traces_in(source, body))
 
 
 def ndjson_chunks(source: Source, drop: Drop) -> Iterator[Rows]:
@@ -145,7 +160,12 @@ def ndjson_chunks(source: Source, drop: Drop) -> Iterator[Rows]:
     for records in framed(source.octets, None, CHUNK_BYTES):
         rows = ndjson_rows(source, records, drop.contract, row)
         row += rows.frame.height + rows.broken.height
-        yield rows
+        yield replace(rows, traces=traces_in(source, records))
+
+
+def traces_in(source: Source, records: Records) -> frozenset[str]:
+    """The kinds of damage that the bytes of some records can have."""
+    return traces(source.octets[records.start[0] : records.stop[-1]].tobytes())
 
 
 def result_columns(good: pl.DataFrame, header: Header, drop: Drop, form: str) -> list[str]:
@@ -185,6 +205,7 @@ def conclude(
     facts = reports.Facts(
         facts.file_size,
         order=reports.order_facts(done.frame, TIME, done.moved),
+        time_columns=judged.tallies.times.told(),
         properties=properties_of(drop, judged),
     )
     return finish(drop, out, started, problems, counts, facts)

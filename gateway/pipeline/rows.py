@@ -32,12 +32,14 @@ class Rows:
     broken: PLACE columns, `code` and `message` (String): the records that are no row.
     blank: how many blank lines there were.
     json_columns: columns whose text is JSON (`"a"`, `1`, `{"b": 2}`), so that types survive.
+    traces: the kinds of damage that the bytes can have (see `damage`).
     """
 
     frame: pl.DataFrame
     broken: pl.DataFrame
     blank: int = 0
     json_columns: frozenset[str] = field(default_factory=frozenset)
+    traces: frozenset[str] = field(default_factory=frozenset)
 
 
 def csv_rows(source: Source, records: Records, header: list[str], delimiter: str, first_row: int) -> Rows:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
 
@@ -13,16 +13,16 @@ from ua_parser import parse as parse_user_agent
 from gateway.contracts import Contract, times, value_types
 from gateway.contracts.codes import Level
 from gateway.contracts.model import Column, Conditions
-from gateway.pipeline import json_columns
+from gateway.pipeline import damage, json_columns
+from gateway.pipeline.damage import IdTallies
 from gateway.pipeline.findings import Check, Findings
 from gateway.pipeline.nested import with_nested
 from gateway.pipeline.problems import Problems
 from gateway.pipeline.rows import PLACE, ROW, Rows
+from gateway.pipeline.time_columns import RAW, TimeTallies, time_columns
 
 # The time of a row: Datetime in µs, UTC without a zone.
 TIME = "\x1ftime"
-# The text of a column before it was put into normal form.
-RAW = "\x1fraw "
 FUTURE_TOLERANCE = timedelta(hours=1)
 
 
@@ -42,7 +42,15 @@ class Terms:
     dates: tuple[tuple[str, str], ...] = ()
 
 
-def validate(rows: Rows, terms: Terms, problems: Problems) -> tuple[pl.DataFrame, pl.DataFrame]:
+@dataclass(frozen=True, slots=True)
+class Tallies:
+    """What is counted over all chunks of a drop, beside its problems."""
+
+    times: TimeTallies = field(default_factory=TimeTallies)
+    ids: IdTallies = field(default_factory=IdTallies)
+
+
+def validate(rows: Rows, terms: Terms, problems: Problems, tallies: Tallies) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The good rows in normal form, and the places of the rejected ones.
 
     good: PLACE columns, TIME where the contract has a time, and a String column for each column of the contract
@@ -50,11 +58,13 @@ def validate(rows: Rows, terms: Terms, problems: Problems) -> tuple[pl.DataFrame
     """
     raw = without_blanks(with_nested(rows.frame, terms.contract), terms)
     findings = Findings(raw)
+    findings.apply(raw, damage.checks(raw, terms.contract, rows.traces))
+    tallies.ids.add(raw, terms.contract)
     raw = with_defaults(raw, terms, findings)
     raw = with_urls(raw, terms.contract, findings)
     findings.apply(raw, presence_checks(terms.contract))
     frame = with_json(raw, terms.contract, findings)
-    frame = with_normal_forms(frame, terms, findings)
+    frame = with_normal_forms(frame, terms, findings, tallies.times)
     frame = with_user_agents(frame, terms.contract)
     frame = with_time(frame, raw, terms, findings)
     findings.tell(rows.broken, problems)
@@ -153,7 +163,7 @@ def with_json(frame: pl.DataFrame, contract: Contract, findings: Findings) -> pl
     return frame
 
 
-def with_normal_forms(frame: pl.DataFrame, terms: Terms, findings: Findings) -> pl.DataFrame:
+def with_normal_forms(frame: pl.DataFrame, terms: Terms, findings: Findings, tallies: TimeTallies) -> pl.DataFrame:
     """Each column in the normal form of its type; what has none is a problem, or is dropped (`on_invalid`)."""
     forms: dict[str, pl.Expr] = {}
     checks: list[Check] = []
@@ -161,16 +171,13 @@ def with_normal_forms(frame: pl.DataFrame, terms: Terms, findings: Findings) -> 
         form, rules = column_rules(column, terms)
         forms[column.name] = form
         checks += rules
-    for name, declared in terms.dates:
-        text = pl.col(RAW + name)
-        fits = times.parse_date(text.str.strip_chars(), declared, terms.zone).is_not_null()
-        forms[name] = pl.when(fits).then(times.write_date(text.str.strip_chars(), declared))
-        message = f'{name}: expected a date as {declared}, found "{{value}}"'
-        checks.append(Check(name, "bad_date", text.is_not_null() & pl.col(name).is_null(), message))
-        if declared in times.UNIX_NAMES:
-            checks.append(milliseconds(name, text))
+    columns = time_columns(terms.contract, terms.dates, terms.zone)
+    for time in columns:
+        forms[time.name] = time.form
+        checks += time.checks()
     both = frame.with_columns(pl.col(list(forms)).name.prefix(RAW))
     both = both.with_columns(form.alias(name) for name, form in forms.items())
+    tallies.add(columns, both)
     masks = findings.apply(both, checks)
     for check, mask in zip(checks, masks, strict=True):
         if check.drops_value and mask.any():
@@ -181,9 +188,9 @@ def with_normal_forms(frame: pl.DataFrame, terms: Terms, findings: Findings) -> 
 def column_rules(column: Column, terms: Terms) -> tuple[pl.Expr, list[Check]]:
     """The normal form of a column, from its RAW text, and the checks of it."""
     raw, value = pl.col(RAW + column.name), pl.col(column.name)
-    rule = value_types.rule_for(column, terms.zone)
+    rule = value_types.rule_for(column)
     form = rule.normalise(raw) if rule else raw
-    if terms.null_marker is not None and not column.type.endswith("_time"):
+    if terms.null_marker is not None:
         form = pl.when(raw == terms.null_marker).then(raw).otherwise(form)
     judged: list[tuple[str, pl.Expr, str]] = []
     if rule:
@@ -199,12 +206,6 @@ def column_rules(column: Column, terms: Terms) -> tuple[pl.Expr, list[Check]]:
         )
         for code, broken, message in judged
     ]  # fmt: skip
-    if column.type == "unix_time":
-        checks.append(milliseconds(column.name, raw))
-    if column.type == "iso_time" and terms.zone != "UTC":
-        twice = raw.map_batches(lambda texts: times.happened_twice(texts, terms.zone), return_dtype=pl.Boolean)
-        message = f"{column.name}: a local time that happened twice; the earlier one is taken"
-        checks.append(Check(column.name, "ambiguous_local_time", twice, message, level="warning", told_once=True))
     return form, checks
 
 
@@ -236,12 +237,6 @@ def value_rules(column: Column, value: pl.Expr) -> Iterator[tuple[str, pl.Expr, 
     if column.length_max is not None:
         long = value.str.len_chars() > column.length_max
         yield "too_long", given & long, f'expected {column.length_max} characters at most, found "{{value}}"'
-
-
-def milliseconds(name: str, text: pl.Expr) -> Check:
-    found = text.str.contains(times.UNIX_MILLISECONDS).fill_null(False)
-    message = f"{name}: 13 digits, read as milliseconds"
-    return Check(name, "milliseconds", found, message, level="warning", told_once=True)
 
 
 def with_user_agents(frame: pl.DataFrame, contract: Contract) -> pl.DataFrame:

@@ -1,0 +1,119 @@
+"""Damage that spreadsheets and wrong encodings do to files: found by what it leaves behind."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from gateway.contracts import Contract
+from gateway.pipeline.findings import Check
+from gateway.pipeline.problems import Problems
+from gateway.pipeline.rows import LINE, ROW
+
+SPREADSHEET_ERRORS = ("#N/A", "#REF!", "#VALUE!", "#DIV/0!", "#NAME?", "#NULL!", "#NUM!")
+# UTF-8 that was read as Latin-1 or Windows-1252 and written as UTF-8 again.
+MOJIBAKE = ("Ã", "Â", "â€")
+MOJIBAKE_VALUE = r"Ã[\u0080-\u00bf]|Â[\u00a0-\u00bf]|â€[\u0080-\u009f\u2018-\u201f\u2122\u0153¦¢]"
+SCIENTIFIC = r"^[0-9](?:[.,][0-9]+)?[eE]\+?[0-9]{1,3}$"
+NUL_ESCAPE = "\\u0000"
+
+# Lost zeros are guessed at only from enough ids, of one width but for a few, that are no running numbers.
+IDS_MIN = 20
+WIDTH_MIN = 5
+SHORTER_SHARE_MAX = 0.25
+DENSITY_MAX = 0.1
+
+
+def traces(text: bytes) -> frozenset[str]:
+    """Which kinds of damage a piece of a file can have at all; most have none, and cost no more than this look."""
+    found = set()
+    if any(error.encode() in text for error in SPREADSHEET_ERRORS):
+        found.add("spreadsheet_error")
+    if any(mark.encode() in text for mark in MOJIBAKE):
+        found.add("mojibake")
+    if NUL_ESCAPE.encode() in text:
+        found.add("nul_escape")
+    return frozenset(found)
+
+
+def checks(frame: pl.DataFrame, contract: Contract, found: frozenset[str]) -> Iterator[Check]:
+    """A warning for each column that shows a kind of damage."""
+    names = [name for name in frame.columns if not name.startswith("\x1f")]
+    for name in names:
+        text = pl.col(name)
+        if "spreadsheet_error" in found:
+            yield warning(
+                name, "spreadsheet_error", text.is_in(list(SPREADSHEET_ERRORS)), "an error value of a spreadsheet"
+            )
+        if "mojibake" in found:
+            yield warning(name, "mojibake", text.str.contains(MOJIBAKE_VALUE), "letters that a wrong encoding garbled")
+        if "nul_escape" in found:
+            yield warning(name, "nul_escape", text.str.contains(r"\x00|\\u0000"), "a NUL character (\\u0000)")
+    for name in identifiers(names, contract):
+        told = "an id in scientific notation, its last digits are lost"
+        yield warning(name, "scientific_id", pl.col(name).str.contains(SCIENTIFIC), told)
+
+
+def warning(column: str, code: str, damaged: pl.Expr, what: str) -> Check:
+    return Check(column, code, damaged.fill_null(False), f"{column}: {what}", "warning", told_once=True)
+
+
+def identifiers(names: list[str], contract: Contract) -> list[str]:
+    """Columns that hold ids: those of the contract, and others that are named so."""
+    declared = contract.by_name
+    named = [name for name in names if name not in declared and name.lower().endswith(("id", "identity", "phone"))]
+    return [name for name in contract.identity if name in names] + named
+
+
+@dataclass(slots=True)
+class IdWidths:
+    """How wide the all-digit ids of a column are, over all chunks of a drop."""
+
+    widths: Counter[int] = field(default_factory=Counter)
+    leading_zeros: int = 0
+    largest: int = 0
+    first: dict[int, tuple[int, int]] = field(default_factory=dict)
+
+    def add(self, frame: pl.DataFrame, name: str) -> None:
+        digits = frame.select(ROW, LINE, pl.col(name).alias("id")).filter(pl.col("id").str.contains(r"^[0-9]{1,18}$"))
+        if digits.height == 0:
+            return
+        self.leading_zeros += int(digits["id"].str.starts_with("0").sum())
+        self.largest = max(self.largest, int(digits["id"].cast(pl.Int64).max() or 0))  # type: ignore[arg-type]
+        by_width = digits.group_by(pl.col("id").str.len_bytes().alias("width"), maintain_order=True).agg(
+            pl.len().alias("count"), pl.col(ROW).first(), pl.col(LINE).first()
+        )
+        for width, count, first_row, first_line in by_width.iter_rows():
+            self.widths[width] += count
+            self.first.setdefault(width, (first_row, first_line))
+
+    def tell(self, name: str, problems: Problems) -> None:
+        """Warn where a few ids are shorter than all others, and none begins with a zero."""
+        count = self.widths.total()
+        width = max(self.widths, default=0)
+        shorter = count - self.widths[width]
+        sparse = count < DENSITY_MAX * self.largest
+        if count < IDS_MIN or width < WIDTH_MIN or self.leading_zeros or not sparse:
+            return
+        if 0 < shorter <= SHORTER_SHARE_MAX * count:
+            row, line = min(place for at, place in self.first.items() if at != width)
+            message = f"{name}: shorter than the {width} digits of the others, as if leading zeros were lost"
+            problems.summarise("lost_leading_zeros", name, "warning", message, shorter, row, line)
+
+
+@dataclass(slots=True)
+class IdTallies:
+    """The widths of all identity columns of a drop."""
+
+    of: dict[str, IdWidths] = field(default_factory=dict)
+
+    def add(self, frame: pl.DataFrame, contract: Contract) -> None:
+        for name in contract.identity:
+            self.of.setdefault(name, IdWidths()).add(frame, name)
+
+    def tell(self, problems: Problems) -> None:
+        for name, widths in self.of.items():
+            widths.tell(name, problems)
