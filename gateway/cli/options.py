@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 
 import click
 
+from gateway.config import check_name
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -28,8 +30,6 @@ def config_option(command: Command) -> Command:
 
 def new_name(ctx: click.Context, parameter: click.Parameter, value: str) -> str:
     """A callback: the name of a tenant, user or feed that is about to be made."""
-    from gateway.config import check_name
-
     try:
         return check_name(value)
     except ValueError as error:
