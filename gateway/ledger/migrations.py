@@ -41,6 +41,7 @@ def m001_uploads_drops_jobs(db: sqlite_utils.Database) -> None:
         opened_at TEXT NOT NULL {TIME.format("opened_at")},
         ended_at TEXT {TIME.format("ended_at")},
         bytes INTEGER NOT NULL DEFAULT 0,
+        in_place INTEGER NOT NULL DEFAULT 0 CHECK (in_place IN (0, 1)), -- may write over older bytes
         address TEXT,
         client TEXT,                         -- the client's SSH version string
         reason TEXT                          -- why it ended in a state other than closed

@@ -31,15 +31,28 @@ class UploadRow:
     opened_at: datetime
     ended_at: datetime | None
     bytes: int
+    in_place: bool
     address: str | None
     client: str | None
     reason: str | None
 
 
 def open_upload(
-    ledger: Ledger, *, tenant: str, username: str, feed: str, path: str, address: str | None, client: str | None
+    ledger: Ledger,
+    *,
+    tenant: str,
+    username: str,
+    feed: str,
+    path: str,
+    address: str | None,
+    client: str | None,
+    in_place: bool = False,
 ) -> tuple[UploadRow, list[str]]:
-    """A new upload, and the ids of the user's incomplete ones of that name, which it replaces."""
+    """A new upload, and the ids of the user's incomplete ones of that name, which it replaces.
+
+    `in_place` says that it began with the bytes of an older file and may write over them: while the gateway runs
+    it knows which bytes are new, but after a kill nothing tells, and then nothing of them may be kept.
+    """
     upload_id = new_id()
     with ledger.transaction() as connection:
         older = connection.execute(
@@ -49,17 +62,18 @@ def open_upload(
         for row in older:
             abort(ledger, row["id"], "a newer upload took its place")
         connection.execute(
-            "INSERT INTO uploads (id, tenant, username, feed, path, state, opened_at, address, client) "
-            "VALUES (?, ?, ?, ?, ?, 'open', ?, ?, ?)",
-            (upload_id, tenant, username, feed, path, clock.text(clock.now()), address, client),
+            "INSERT INTO uploads (id, tenant, username, feed, path, state, opened_at, in_place, address, client) "
+            "VALUES (?, ?, ?, ?, ?, 'open', ?, ?, ?, ?)",
+            (upload_id, tenant, username, feed, path, clock.text(clock.now()), in_place, address, client),
         )
         ledger.note_transition("upload", upload_id, None, "open")
         return get(ledger, upload_id), [row["id"] for row in older]
 
 
-def resume(ledger: Ledger, upload_id: str) -> UploadRow:
-    """An incomplete upload that its user goes on with."""
-    with ledger.transaction():
+def resume(ledger: Ledger, upload_id: str, *, in_place: bool) -> UploadRow:
+    """An incomplete upload that its user goes on with; `in_place` as in `open_upload`."""
+    with ledger.transaction() as connection:
+        connection.execute("UPDATE uploads SET in_place=? WHERE id=?", (in_place, upload_id))
         _move(ledger, upload_id, ("incomplete",), "open", None, "resumed")
         return get(ledger, upload_id)
 
@@ -161,4 +175,4 @@ def _move(ledger: Ledger, upload_id: str, old: tuple[str, ...], new: str, size: 
 
 def _upload(row: sqlite3.Row) -> UploadRow:
     times = {name: clock.moment(row[name]) if row[name] else None for name in ("opened_at", "ended_at")}
-    return UploadRow(**{**dict(row), **times})
+    return UploadRow(**{**dict(row), **times, "in_place": bool(row["in_place"])})

@@ -88,6 +88,7 @@ class Uploads:
             path=place.path,
             address=login.address,
             client=login.client,
+            in_place=base is not None,
         )
         for upload_id in replaced:
             self._spooled(upload_id).unlink(missing_ok=True)
@@ -103,7 +104,7 @@ class Uploads:
     def resume(self, row: UploadRow, *, append: bool) -> OpenUpload:
         """Go on with an incomplete upload."""
         self._refuse_while_draining(Place("inbox", row.feed, row.path))
-        row = uploads.resume(self._ledger, row.id)
+        row = uploads.resume(self._ledger, row.id, in_place=not append)
         try:
             size = self._spooled(row.id).stat().st_size
             return self._enter(row, 0, base=size, resumed=True, append=append)
@@ -113,7 +114,7 @@ class Uploads:
 
     def finish(self, handle: OpenUpload) -> None:
         """The client's CLOSE: when this returns the file is durable; else it raises and no drop was made."""
-        if not handle.changed and not handle.resumed:
+        if not handle.changed and not handle.resumed and handle.failure is None:
             # Opened over an older file and left as it was: that file stands.
             self._abandon(handle.row, "closed without a write")
             return
@@ -175,7 +176,7 @@ class Uploads:
         for row in uploads.open_uploads(self._ledger):
             path = self._spooled(row.id)
             if path.exists():
-                size = durable_prefix(path)
+                size = 0 if row.in_place else durable_prefix(path)
                 os.truncate(path, size)
                 self._interrupt(row.id, size, "the gateway ended before the close")
             else:

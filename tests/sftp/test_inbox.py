@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 
 import pytest
@@ -9,11 +10,12 @@ import pytest
 from gateway import clock
 from gateway.errors import LedgerError
 from gateway.ledger import uploads
+from gateway.ledger.uploads import UploadRow
 from gateway.sftp.inbox import Inbox
 from gateway.sftp.names import Found, Names
 from gateway.sftp.paths import Place
 from gateway.sftp.uploads import Login, Uploads
-from tests.sftp.conftest import Running
+from tests.sftp.conftest import WRITE_FLAG, Running
 
 LOGIN = Login("acme", "acme-up", "127.0.0.1", "a test")
 PLACE = Place("inbox", "events", "a.csv")
@@ -80,16 +82,24 @@ async def test_the_time_of_a_temporary_file_goes_with_it(server: Running) -> Non
     assert [row["client_mtime"] for row in rows] == ["2023-11-14T22:13:20.000000Z", None]
 
 
+def opened(server: Running) -> UploadRow:
+    """A new upload, in the ledger only."""
+    row, replaced = uploads.open_upload(
+        server.ledger, tenant="acme", username="acme-up", feed="events", path="a.csv", address=None, client=None
+    )
+    assert replaced == []
+    return row
+
+
 async def test_an_upload_moves_between_its_states_only_as_it_may(server: Running) -> None:
-    place = {"tenant": "acme", "username": "acme-up", "feed": "events", "path": "a.csv"}
-    row, replaced = uploads.open_upload(server.ledger, **place, address=None, client=None)
-    assert (row.state, replaced) == ("open", [])
+    row = opened(server)
+    assert row.state == "open"
     with pytest.raises(LedgerError, match="is open, so it cannot become open"):
-        uploads.resume(server.ledger, row.id)
+        uploads.resume(server.ledger, row.id, in_place=False)
     assert uploads.interrupt(server.ledger, row.id, 5, "cut") == "incomplete"
     with pytest.raises(LedgerError, match="is incomplete, so it cannot become closed"):
         uploads.close_upload(server.ledger, row.id, 5)
-    uploads.resume(server.ledger, row.id)
+    uploads.resume(server.ledger, row.id, in_place=False)
     uploads.close_upload(server.ledger, row.id, 9)
     closed = uploads.get(server.ledger, row.id)
     assert (closed.state, closed.bytes) == ("closed", 9)
@@ -107,9 +117,23 @@ async def test_an_upload_moves_between_its_states_only_as_it_may(server: Running
     ]
 
 
+async def test_after_a_kill_of_the_gateway_nothing_is_kept_of_an_upload_over_older_bytes(server: Running) -> None:
+    """Half new, half old, and nobody knows any more which: it must not be resumed and land."""
+    async with server.client() as client, client.open("inbox/events/a.csv", "wb") as file:
+        await file.write(b"the first version")
+    names = Names(server.live, server.ledger, (killed := Uploads(server.live, server.ledger, server.pickup)), LOGIN)
+    killed_inbox = Inbox(server.live, server.ledger, server.pickup, killed, names, LOGIN)
+    handle = killed_inbox.open_writing(PLACE, WRITE_FLAG)
+    handle.write([memoryview(b"new")], 0, 3)
+    os.close(handle.descriptor)
+    Uploads(server.live, server.ledger, server.pickup).recover()
+    assert server.uploads()[-1] == ("a.csv", "aborted", 0)
+    assert server.spooled() == []
+    assert server.inbox("a.csv").read_bytes() == b"the first version"
+
+
 async def test_what_breaks_off_with_nothing_or_after_a_newer_one_is_not_kept(server: Running) -> None:
-    place = {"tenant": "acme", "username": "acme-up", "feed": "events", "path": "a.csv"}
-    older, _ = uploads.open_upload(server.ledger, **place, address=None, client=None)
-    newer, _ = uploads.open_upload(server.ledger, **place, address=None, client=None)
+    older = opened(server)
+    newer = opened(server)
     assert uploads.interrupt(server.ledger, older.id, 5, "cut") == "aborted"
     assert uploads.interrupt(server.ledger, newer.id, 0, "cut") == "aborted"
