@@ -73,7 +73,7 @@ def problem_table(problems: list[Mapping[str, Any]]) -> Padding:
             words.append("\n").append_text(harmless(hint, "dim"))
         place = (harmless(said(problem, "line")), harmless(said(problem, "column")))
         table.add_row(*place, harmless(said(problem, "code"), style), words)
-    return Padding(table, (0, 0, 0, 2))
+    return Padding(table, (0, 0, 0, 2), expand=False)
 
 
 def said(problem: Mapping[str, Any], key: str) -> str:
