@@ -29,6 +29,8 @@ class Ordered:
 
 def ordered(frame: pl.DataFrame, contract: Contract) -> Ordered:
     """The good rows of a drop, merged or deduplicated and in order. The same rows always give the same order."""
+    if frame.height == 0:
+        return Ordered(frame)
     if contract.kind == "profiles":
         kept = merge_profiles(frame, contract)
         return Ordered(kept, merged=frame.height - kept.height)

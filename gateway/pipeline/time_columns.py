@@ -15,12 +15,14 @@ from gateway.pipeline.findings import Check
 
 # The text of a column before it was put into normal form.
 RAW = "\x1fraw "
+# How times of a contract are written; a header can declare "Unix", whose values stay as they are.
+UNIX_SECONDS = "Unix seconds"
 COUNTED = ("values", "without_zone", "milliseconds", "fits_two_formats", "local_time_twice", "local_time_never")
 
 
 @dataclass(frozen=True, slots=True)
 class TimeColumn:
-    """A column that holds times. `format` is ISO 8601, Unix, or the format that the header declares."""
+    """A column that holds times. `format` is ISO 8601, UNIX_SECONDS, or the format that the header declares."""
 
     name: str
     format: str
@@ -41,12 +43,16 @@ class TimeColumn:
         """The time in UTC (Datetime in µs), null where the value is none."""
         if self.format == "ISO 8601":
             return times.parse_iso(self.text, zone)
-        return times.parse_unix(self.text) if self.format == "Unix" else times.parse_date(self.text, self.format, zone)
+        return (
+            times.parse_unix(self.text)
+            if self.format == UNIX_SECONDS
+            else times.parse_date(self.text, self.format, zone)
+        )
 
     @property
     def form(self) -> pl.Expr:
         """The normal form: a Datetime for the times of the contract, else the declared format in full."""
-        if self.format in ("ISO 8601", "Unix"):
+        if self.format in ("ISO 8601", UNIX_SECONDS):
             return self.moment(self.zone)
         return pl.when(self.moment(self.zone).is_not_null()).then(times.write_date(self.text, self.format))
 
@@ -71,9 +77,9 @@ class TimeColumn:
 
     @property
     def milliseconds(self) -> pl.Expr:
-        return pl.lit(self.format in ("Unix", *UNIX_NAMES)) & self.text.str.contains(times.UNIX_MILLISECONDS).fill_null(
-            False
-        )
+        return pl.lit(self.format in (UNIX_SECONDS, *UNIX_NAMES)) & self.text.str.contains(
+            times.UNIX_MILLISECONDS
+        ).fill_null(False)
 
     @property
     def fits_two_formats(self) -> pl.Expr:
@@ -89,7 +95,7 @@ class TimeColumn:
         raw, value = pl.col(RAW + self.name), pl.col(self.name)
         code, expected = {
             "ISO 8601": ("bad_time", "an ISO 8601 time"),
-            "Unix": ("bad_unix_time", "a Unix time in seconds"),
+            UNIX_SECONDS: ("bad_unix_time", "a Unix time in seconds"),
         }.get(self.format, ("bad_date", f"a date as {self.format}"))
         wrong = raw.is_not_null() & value.is_null()
         yield Check(self.name, code, wrong & ~self.never, f'{self.name}: expected {expected}, found "{{value}}"')
@@ -106,7 +112,7 @@ class TimeColumn:
 
 def time_columns(contract: Contract, dates: tuple[tuple[str, str], ...], zone: str) -> list[TimeColumn]:
     """The time columns of the contract, and those whose header declares a date format."""
-    names = {"iso_time": "ISO 8601", "unix_time": "Unix"}
+    names = {"iso_time": "ISO 8601", "unix_time": UNIX_SECONDS}
     of_contract = [
         TimeColumn(column.name, names[column.type], zone) for column in contract.columns if column.type in names
     ]
