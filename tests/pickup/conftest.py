@@ -51,12 +51,13 @@ def until(fact: Callable[[], Any]) -> Any:
 class Site:
     """One data directory, and what the tests do with it."""
 
-    def __init__(self, root: Path, settle_seconds: float) -> None:
+    def __init__(self, root: Path, settle_seconds: float, scan_seconds: float, workers: int) -> None:
         self.root = root
         (root / "tenants").mkdir(parents=True, exist_ok=True)
         (root / "tenants" / "acme.toml").write_text(TENANT)
         (root / "gateway.toml").write_text(
-            f"[pickup]\nsettle_seconds = {settle_seconds}\nscan_seconds = 0.5\n[engine]\nworkers = 1\n"
+            f"[pickup]\nsettle_seconds = {settle_seconds}\nscan_seconds = {scan_seconds}\n"
+            f"[engine]\nworkers = {workers}\n"
         )
         self.live = LiveSettings(root)
         make_folders(self.settings)
@@ -127,8 +128,8 @@ class Site:
 def make_site(tmp_path: Path) -> Iterator[Callable[..., Site]]:
     made: list[Site] = []
 
-    def make(settle_seconds: float = 0.0) -> Site:
-        made.append(Site(tmp_path / "gateway", settle_seconds))
+    def make(settle_seconds: float = 0.0, scan_seconds: float = 0.5, workers: int = 1) -> Site:
+        made.append(Site(tmp_path / "gateway", settle_seconds, scan_seconds, workers))
         return made[-1]
 
     yield make

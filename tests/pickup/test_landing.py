@@ -117,6 +117,15 @@ def test_a_kill_while_landing_leaves_all_or_nothing(site: Any, moment: str) -> N
         assert not spool_path(site.settings, upload_id).exists()
 
 
+def test_a_landing_that_was_cut_short_is_finished_when_the_pickup_starts(site: Any) -> None:
+    upload_id = site.spool("a.csv")
+    program = [sys.executable, "-c", LAND_AND_DIE, "before the rename", upload_id, str(site.root)]
+    assert subprocess.run(program, check=False).returncode == -signal.SIGKILL
+    with site.picking_up():
+        (job,) = site.ended()
+    assert (job.status, job.uploaded_by) == ("completed", "ann@acme.example")
+
+
 def land_upload(site: Any, upload_id: str) -> str:
     return land(
         site.settings, site.ledger, upload_id=upload_id, tenant="acme", feed="profiles", path="a.csv", username="ann"

@@ -6,7 +6,9 @@ import os
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,10 @@ import pytest
 from gateway import clock
 from gateway.engine import Engine, EngineStopped
 from gateway.errors import WorkerDied
-from gateway.ledger import Ledger, drops, jobs
+from gateway.ledger import Ledger, drops, jobs, uploads
 from gateway.pickup.claim import original_path, work_dir
 from gateway.pickup.describe import describe
+from gateway.pickup.landing import land
 from gateway.pickup.scan import Scan
 from gateway.pipeline.drop import Drop, Outcome
 
@@ -54,6 +57,19 @@ class StoppedEngine(Engine):
         return super().run(drop, staging, on_progress)
 
 
+class MeetingEngine(Engine):
+    """Its first two jobs wait for each other before they run, unless one of them is kept away."""
+
+    def __init__(self, workers: int) -> None:
+        super().__init__(workers)
+        self.meeting = threading.Barrier(2)
+
+    def run(self, drop: Drop, staging: Path, on_progress: Callable[[str], None]) -> Outcome:
+        with suppress(threading.BrokenBarrierError):
+            self.meeting.wait(0.5)
+        return super().run(drop, staging, on_progress)
+
+
 def test_a_landed_drop_becomes_a_published_result(site: Any) -> None:
     with site.picking_up() as pickup:
         drop_id = site.upload("2026/a.csv")
@@ -67,11 +83,14 @@ def test_a_landed_drop_becomes_a_published_result(site: Any) -> None:
     assert original_path(site.settings, job.id).read_bytes() == PROFILES
 
 
-def test_a_file_that_a_local_program_moves_in_is_noticed_by_the_watch(site: Any, tmp_path: Path) -> None:
+def test_a_file_that_a_local_program_moves_in_is_noticed_by_the_watch(make_site: Any, tmp_path: Path) -> None:
+    site = make_site(scan_seconds=3600)
     with site.picking_up():
+        site.upload("a.csv", b"identity\nzoe\n")
+        site.ended()
         (tmp_path / "b.csv").write_bytes(PROFILES)
         subprocess.run(["mv", tmp_path / "b.csv", site.inbox], check=True)
-        (job,) = site.ended()
+        job = site.ended(2)[1]
     assert (job.filename, job.status, job.uploaded_by) == ("b.csv", "completed", None)
 
 
@@ -183,10 +202,12 @@ def test_a_stopped_engine_takes_no_job(site: Any, tmp_path: Path) -> None:
         engine.run(described(site, job.id), tmp_path, lambda word: None)
 
 
-def test_a_requeue_by_another_process_is_noticed_and_replaces_the_outcome(site: Any) -> None:
+def test_a_requeue_by_another_process_is_noticed_and_replaces_the_outcome(make_site: Any) -> None:
+    site = make_site(scan_seconds=3600)
     with site.picking_up():
         site.upload("a.csv")
         (first,) = site.ended()
+        until(lambda: not (work_dir(site.settings, first.id) / "out").exists())
         other = Ledger(site.settings.ledger_path)
         jobs.requeue(other, first.id, clock.now())
         other.close()
@@ -220,6 +241,16 @@ def test_same_bytes_again_are_told_to_the_pipeline_as_a_repeat_of_the_first_job(
     assert (one.duplicate_of, two.duplicate_of, two.accepted_rows) == (None, one.id, 0)
 
 
+def test_same_bytes_at_the_same_time_are_processed_once(make_site: Any) -> None:
+    site = make_site(workers=2)
+    for name in ("a.csv", "b.csv"):
+        site.upload(name)
+    with site.picking_up(MeetingEngine(2)):
+        one, two = site.ended(2)
+    assert sorted((one.accepted_rows, two.accepted_rows)) == [0, 2]
+    assert {one.duplicate_of, two.duplicate_of} == {None, one.id if one.accepted_rows else two.id}
+
+
 def test_a_feed_that_processes_repeats_gets_them_as_new(site: Any) -> None:
     with site.picking_up():
         site.upload("a.csv", feed="repeats")
@@ -235,6 +266,16 @@ def test_a_drop_of_rejected_rows_names_the_job_that_it_repairs(site: Any) -> Non
         site.upload("a.csv.rejected.csv", b"identity,Name\nzoe,Zoe\n")
         _, repair = site.ended(2)
     assert repair.repairs == first.id
+
+
+def test_only_a_rename_from_a_temporary_name_proves_that_a_file_is_whole(site: Any) -> None:
+    renamed = site.spool("a.csv.part")
+    uploads.close_upload(site.ledger, renamed, len(PROFILES))
+    uploads.reopen(site.ledger, renamed, "renamed to a.csv")
+    land(site.settings, site.ledger, upload_id=renamed, tenant="acme", feed="profiles", path="a.csv", username="ann")
+    site.upload("b.csv")
+    Scan(site.live, site.ledger).claim_settled()
+    assert [described(site, job.id).completion_proof for job in site.jobs()] == [True, False]
 
 
 def test_a_feed_that_is_gone_fails_its_drop_with_a_report_on_our_side(site: Any) -> None:
@@ -280,6 +321,13 @@ def test_a_claimed_file_that_still_stands_in_the_inbox_is_processed_once(site: A
         (job,) = site.ended()
     assert (job.status, job.drop_id) == ("completed", drop_id)
     assert not (site.inbox / "a.csv").exists()
+
+
+def until(fact: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not fact():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.01)
 
 
 def described(site: Any, job_id: str) -> Drop:
