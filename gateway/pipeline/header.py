@@ -13,6 +13,8 @@ from gateway.contracts.times import DATE_FORMATS, DATE_HEADER, UNIX_NAMES
 from gateway.errors import DropRefused
 from gateway.pipeline.nested import nested_columns
 from gateway.pipeline.problems import Problems
+from gateway.pipeline.records import framed
+from gateway.pipeline.source import Octets
 
 DELIMITERS = ",;\t|"
 COLUMNS_MAX = 4096
@@ -26,7 +28,7 @@ class Header:
     names: the column of each field, one name once; a date column keeps its header with the format.
     dates: the declared format of each date column that has a known one.
     ignored: columns that the contract does not know and does not keep.
-    raw: the bytes of the header with its line ending; empty where the file has none.
+    raw: the bytes of the header with its line ending; empty where the file has none. stop: where the rows begin.
     """
 
     names: list[str]
@@ -34,26 +36,25 @@ class Header:
     dates: dict[str, str] = field(default_factory=dict)
     ignored: frozenset[str] = frozenset()
     raw: bytes = b""
-
-    @property
-    def records(self) -> int:
-        """How many records of the file the header takes."""
-        return 1 if self.raw else 0
+    stop: int = 0
 
 
-def read_header(first: bytes, ending: bytes, contract: Contract, problems: Problems) -> Header:
+def read_header(octets: Octets, contract: Contract, problems: Problems) -> Header:
     """The header in the first record of a CSV, or the contract's own columns where the file has none.
 
     Raises DropRefused for a header that cannot be used (C27 to C30, U21, U22).
     """
-    text = first.decode()
-    delimiter = detect_delimiter(text, contract)
-    if delimiter != ",":
-        shown = {"\t": "a tab"}.get(delimiter, f"'{delimiter}'")
-        problems.add_of_file("delimiter_detected", f"fields are separated by {shown}, not by a comma", line=1)
-    names = [name.strip() for name in fields_of(text, delimiter)]
-    if contract.csv_header == "optional" and not set(names) & {column.name for column in contract.columns}:
+    delimiter, line = delimiter_of(octets, contract)
+    start, end, stop = first_record(octets, delimiter)
+    if stop == 0:
+        raise DropRefused("empty_file", "the file has only blank lines", line=1)
+    names = [name.strip() for name in fields_of(octets[start:end].tobytes().decode(), delimiter)]
+    if contract.csv_header == "optional" and not is_header(names, contract):
+        note_delimiter(delimiter, line, problems)
         return Header(list(contract.csv_columns), delimiter)
+    if not names:
+        raise DropRefused("unterminated_quote", f"line {line}: the header cannot be read; check its quotes", line=line)
+    note_delimiter(delimiter, line, problems)
     refuse_unusable(names)
     refuse_missing(names, contract)
     dates = dict(date_columns(names, contract, problems))
@@ -73,18 +74,47 @@ def read_header(first: bytes, ending: bytes, contract: Contract, problems: Probl
             problems.add_of_file("unknown_column", f"{name}: no such column; it is ignored{near}", column=name, line=1)
         elif name in further and name.lower() in {column.lower() for column in known}:
             problems.add_of_file("unknown_column", f"{name}: kept as a property of its own{near}", column=name, line=1)
-    return Header(names, delimiter, dates, ignored, first + (ending or b"\n"))
+    raw = octets[start:stop].tobytes()
+    return Header(names, delimiter, dates, ignored, raw if stop > end else raw + b"\n", stop)
+
+
+def delimiter_of(octets: Octets, contract: Contract) -> tuple[str, int]:
+    """The delimiter, by the first line that is not blank, and the number of that line."""
+    for records in framed(octets, None, 1):
+        for at in range(len(records)):
+            text = octets[records.start[at] : records.end[at]].tobytes().decode()
+            if text.strip():
+                return detect_delimiter(text, contract), int(records.line[at])
+    return ",", 1
+
+
+def first_record(octets: Octets, delimiter: str) -> tuple[int, int, int]:
+    """Where the first record that is not blank begins, ends, and where the next one begins."""
+    for records in framed(octets, ord(delimiter), 1):
+        for at in range(len(records)):
+            if octets[records.start[at] : records.end[at]].tobytes().strip():
+                return int(records.start[at]), int(records.end[at]), int(records.stop[at])
+    return 0, 0, 0
 
 
 def fields_of(text: str, delimiter: str) -> list[str]:
-    """The fields of the first record. Raises DropRefused where its quotes do not fit."""
+    """The fields of a record; none where its quotes do not fit."""
     try:
         return next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True), [])
-    except csv.Error as error:
-        raise DropRefused(
-            "unterminated_quote", f"line 1: the header cannot be read: {error}", line=1,
-            hint="Check the double quotes in the header.",
-        ) from error  # fmt: skip
+    except csv.Error:
+        return []
+
+
+def is_header(names: list[str], contract: Contract) -> bool:
+    """True where most names are columns of the contract, or some are and the file has other columns than it."""
+    known = len(set(names) & set(contract.by_name))
+    return 2 * known >= len(names) > 0 or (known > 0 and len(names) != len(contract.csv_columns))
+
+
+def note_delimiter(delimiter: str, line: int, problems: Problems) -> None:
+    if delimiter != ",":
+        shown = {"\t": "a tab"}.get(delimiter, f"'{delimiter}'")
+        problems.add_of_file("delimiter_detected", f"fields are separated by {shown}, not by a comma", line=line)
 
 
 def detect_delimiter(text: str, contract: Contract) -> str:

@@ -136,19 +136,14 @@ def read(source: Source, drop: Drop, problems: Problems) -> tuple[Header, Iterat
     """The header, and the rows of the drop in chunks."""
     if source.format == "ndjson":
         return Header([]), ndjson_chunks(source, drop)
-    first = next(framed(source.octets[: 1 << 20], None, 1))
-    header = read_header(
-        source.octets[first.start[0] : first.end[0]].tobytes(), source.octets[first.end[0] : first.stop[0]].tobytes(),
-        drop.contract, problems,
-    )  # fmt: skip
+    header = read_header(source.octets, drop.contract, problems)
     return header, csv_chunks(source, header)
 
 
 def csv_chunks(source: Source, header: Header) -> Iterator[Rows]:
-    row, skip = 1, header.records
+    row = 1
     for records in framed(source.octets, ord(header.delimiter), CHUNK_BYTES):
-        body = records.where(records.start >= (records.stop[0] if skip else 0))
-        skip = 0
+        body = records.where(records.start >= header.stop)
         if len(body):
             rows = csv_rows(source, body, header.names, header.delimiter, row)
             row += rows.frame.height + rows.broken.height

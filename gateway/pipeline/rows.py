@@ -143,7 +143,7 @@ def read_by_polars(
         left = attempt()
         try:
             frame, extras, mixed = parse_lines(lines.filter(~left), declared, keep)
-        except pl.exceptions.ComputeError:
+        except pl.exceptions.PolarsError:
             continue
         index = (~left).arg_true().cast(pl.Int64).alias(INDEX)
         frame = frame.with_columns(index)

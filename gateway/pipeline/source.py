@@ -144,7 +144,7 @@ def format_of(octets: Octets, name: str, contract: Contract) -> Format:
     """CSV or NDJSON, by what the text begins with and by the suffix of the name. Raises DropRefused."""
     begin = octets[:4096].tobytes().lstrip()[:1]
     suffixes = [suffix.lower() for suffix in Path(name).suffixes]
-    if begin == b"[":
+    if opens_an_array(octets):
         raise DropRefused(
             "wrong_format",
             "the file is a JSON array, not one JSON object a line",
@@ -156,6 +156,12 @@ def format_of(octets: Octets, name: str, contract: Contract) -> Format:
         takes = " or ".join(kind.upper() for kind in contract.formats)
         raise DropRefused("wrong_format", f"the file is {found.upper()}; '{contract.name}' takes {takes}", line=1)
     return found
+
+
+def opens_an_array(octets: Octets) -> bool:
+    """True where the first line opens a JSON array that goes on below; a lone `[1]` is a record like any other."""
+    line = octets[:65536].tobytes().lstrip().split(b"\n", 1)[0].strip()
+    return line == b"[" or (line.startswith(b"[") and line.endswith(b"},"))
 
 
 def check_text(octets: Octets, at: int, line: int) -> None:
