@@ -25,10 +25,13 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "tenant": ("gateway.cli.tenant:tenant", "Add and list tenants."),
     "user": ("gateway.cli.user:user", "Add users, the logins of a tenant."),
     "feed": ("gateway.cli.feed:feed", "Add and list feeds, the drop folders of a tenant."),
+    "contract": ("gateway.cli.contract:contract", "Show and check contracts, what files must look like."),
+    "codes": ("gateway.cli.contract:codes", "List the problem codes of reports, and what to do about each."),
     "serve": ("gateway.cli.serve:serve", "Serve SFTP and process what is dropped."),
     "jobs": ("gateway.cli.jobs:jobs", "List jobs."),
     "job": ("gateway.cli.jobs:job", "Show one job and all that happened to it."),
     "requeue": ("gateway.cli.jobs:requeue", "Run a job again."),
+    "preview": ("gateway.cli.preview:preview", "Show the first rows of a local file as the gateway understands them."),
     "check": ("gateway.cli.check:check", "Check a local file against a contract; no server needed."),
     "drop": ("gateway.cli.drop:drop", "Drop files into a gateway over SFTP, as a partner does."),
 }

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 
 from gateway.config import did_you_mean
 from gateway.contracts.model import Contract, builtin_folder, parse
 from gateway.errors import ContractError
 
-__all__ = ["Contract", "builtin_names", "load", "parse"]
+__all__ = ["Contract", "builtin_names", "load", "names", "parse", "path_of"]
 
 
 def builtin_names() -> list[str]:
@@ -16,16 +17,37 @@ def builtin_names() -> list[str]:
     return sorted(path.stem for path in builtin_folder().glob("*.toml"))
 
 
+def names(root: Path | None = None) -> list[str]:
+    """The names of all contracts that `load` finds."""
+    return sorted(known(root))
+
+
+def known(root: Path | None) -> dict[str, Path]:
+    """The file of each contract; one in `<root>/contracts/` goes before a built-in one."""
+    folders = [builtin_folder(), *([root / "contracts"] if root else [])]
+    return {path.stem: path for folder in folders for path in sorted(folder.glob("*.toml"))}
+
+
+def path_of(name: str, root: Path | None = None) -> Path:
+    """The file of a contract. Raises ContractError."""
+    found = known(root)
+    if name not in found:
+        raise ContractError(
+            f"no contract named '{name}'{did_you_mean(name, found)} (known contracts: {', '.join(sorted(found))})"
+        )
+    return found[name]
+
+
 def load(name: str, root: Path | None = None) -> Contract:
     """The contract of that name: `<root>/contracts/<name>.toml`, else a built-in one. Raises ContractError."""
-    folders = [folder for folder in (root and root / "contracts", builtin_folder()) if folder]
-    known = {path.stem: path for folder in reversed(folders) for path in sorted(folder.glob("*.toml"))}
-    if name not in known:
-        raise ContractError(
-            f"no contract named '{name}'{did_you_mean(name, known)} (known contracts: {', '.join(sorted(known))})"
-        )
-    path = known[name]
-    contract = parse(path.read_text(encoding="utf-8"), f"contracts/{path.name}")
+    path = path_of(name, root)
+    contract = parse_once(path.read_text(encoding="utf-8"), f"contracts/{path.name}")
     if contract.name != name:
         raise ContractError(f"contracts/{path.name}: name: expected '{name}' as the file says, found '{contract.name}'")
     return contract
+
+
+@lru_cache(maxsize=256)
+def parse_once(text: str, shown: str) -> Contract:
+    """As `parse`; every job asks for its contract, whose text seldom changes."""
+    return parse(text, shown)

@@ -134,7 +134,7 @@ class Contract(Section):
     csv_header: Literal["required", "optional"] = "required"
     csv_columns: tuple[Text, ...] = ()
     header_columns: tuple[tuple[Text, ...], ...] = ()
-    columns: tuple[Column, ...] = Field(min_length=1)
+    columns: tuple[Column, ...]
     requirements: tuple[Requirement, ...] = ()
     one_of: tuple[OneOf, ...] = ()
     keep: tuple[Keep, ...] = ()

@@ -1,0 +1,65 @@
+"""A look at the first rows of a file as the gateway understands them, before anything is processed (C14)."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import polars as pl
+
+from gateway.pipeline.drop import Drop
+from gateway.pipeline.header import read_header
+from gateway.pipeline.problems import Problems
+from gateway.pipeline.process import judge
+from gateway.pipeline.records import framed
+from gateway.pipeline.rows import ROW, START, STOP
+from gateway.pipeline.source import Source, opened
+
+PREVIEW_ROWS = 15
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """The first rows of a drop.
+
+    columns: name and type of each column. rows: by record number, the values of a good row in normal form; a
+    rejected row is in `rejected`, as it came. problems: a frame of problems.SCHEMA.
+    """
+
+    columns: dict[str, str]
+    rows: dict[int, dict[str, str | None]]
+    rejected: dict[int, str]
+    problems: pl.DataFrame
+
+
+def preview(drop: Drop, rows_max: int = PREVIEW_ROWS) -> Preview:
+    """The first `rows_max` rows. Raises DropRefused for a file that would be refused."""
+    with tempfile.TemporaryDirectory() as scratch:
+        source = opened(drop.path, drop.name, drop.contract, drop.policy, Path(scratch))
+        problems = Problems(drop.policy.problems_max)
+        judged = judge(beginning(source, drop, rows_max), drop, problems)
+    types = {column.name: column.type for column in drop.contract.columns} | judged.header.dates
+    rows = {row[ROW]: {name: row[name] for name in judged.columns} for row in judged.good.iter_rows(named=True)}
+    columns = {name: types.get(name, "string") for name in judged.columns}
+    rejected = {
+        row: source.raw(start, stop).decode(source.encoding, "replace").rstrip("\r\n")
+        for row, start, stop in judged.rejected.select(ROW, START, STOP).iter_rows()
+    }
+    return Preview(columns, rows, rejected, problems.listed())
+
+
+def beginning(source: Source, drop: Drop, rows_max: int) -> Source:
+    """The source cut behind its header and so many records."""
+    delimiter, skip = None, 0
+    if source.format == "csv":
+        header = read_header(source.octets, drop.contract, Problems(0))
+        delimiter, skip = ord(header.delimiter), header.stop
+    stop, left = len(source.octets), rows_max
+    for records in framed(source.octets, delimiter, 1):
+        body = records.where((records.start >= skip) & (records.end > records.start))
+        if len(body) >= left:
+            stop = int(body.stop[left - 1])
+            break
+        left -= len(body)
+    return replace(source, octets=source.octets[:stop])
