@@ -15,7 +15,7 @@ from pathlib import Path
 import asyncssh
 import pytest
 
-from gateway import config
+from gateway import config, durable
 from tests.conftest import Run, clean_environment, command
 
 HEADER = "identity,Name,Phone\n"
@@ -178,6 +178,34 @@ def test_the_same_name_again_shows_the_new_report(drop: Drop, tmp_path: Path) ->
         done = drop(written(tmp_path / "again.csv", GOOD + extra), "--wait", "--json")
         generations.append((json.loads(done.stdout)["generation"], done.returncode))
     assert generations == [(1, 0), (2, 0), (3, 1)]
+
+
+def test_the_same_bytes_again_show_their_own_report(drop: Drop, tmp_path: Path) -> None:
+    file = written(tmp_path / "twice.csv", GOOD + "1,E,1\n")
+    reports = [json.loads(drop(file, "--wait", "--json").stdout) for _ in range(2)]
+    assert [report["generation"] for report in reports] == [1, 2]
+    assert reports[1]["duplicate_of"] == reports[0]["job_id"]
+
+
+def test_the_report_of_somebody_elses_file_of_that_name_is_not_taken(gateway: Run, tmp_path: Path) -> None:
+    root = tmp_path / "shared"
+    set_up(root)
+    # Long enough for the foreign report to be seen before our own.
+    with serving(root, GATEWAY_PICKUP_SETTLE_SECONDS="3") as shared:
+        known_hosts = trusted(shared, tmp_path / "known_hosts")
+        arguments: list[str | Path] = ["--to", shared.address, "--feed", "profiles", "--key", root / "creator"]
+        file = written(tmp_path / "ours.csv", GOOD)
+        with subprocess.Popen(
+            command("drop", file, *arguments, "--known-hosts", known_hosts, "--wait", "--json"),
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=clean_environment(),
+        ) as waiting:  # fmt: skip
+            assert waiting.stderr is not None
+            assert waiting.stderr.readline() == "Waiting for the report ...\n"
+            foreign = {"status": "failed", "files": [{"name": "ours.csv", "sha256": "0" * 64}]}
+            outbox = root / "data" / "tenants" / "acme" / "outbox" / "profiles"
+            durable.write(outbox / "ours.csv.g9.report.json", json.dumps(foreign).encode())
+            said, _ = waiting.communicate(timeout=100)
+        assert (waiting.returncode, json.loads(said)["generation"]) == (0, 1)
 
 
 def test_one_file_is_one_job(drop: Drop, gateway: Run, served: Served, tmp_path: Path) -> None:
