@@ -64,7 +64,7 @@ def explain(model: type[BaseModel], shown: str, detail: Any, variables: Mapping[
     """One pydantic error as a sentence of ours."""
     place = [str(part) for part in detail["loc"]]
     key = ".".join(place)
-    where = f"{variables[key]}: {key}" if key in variables else f"{shown}: {key}"
+    where = ": ".join(part for part in (variables.get(key, shown), key) if part)
     if detail["type"] == "extra_forbidden":
         known = known_keys(model, place[:-1])
         return f"{where}: unknown key{did_you_mean(place[-1], known)} (known keys: {', '.join(sorted(known))})"
