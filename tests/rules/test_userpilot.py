@@ -39,7 +39,7 @@ def as_csv(given: Record, *, header: bool = True) -> bytes:
 )
 def test_a_record_of_each_type_is_accepted_in_either_format(run: Run, userpilot: Run, kind: str) -> None:
     given = record(kind)
-    expected = {"metadata": {}} | given | {"inserted_at": "2024-07-28T08:55:35.000000Z"}
+    expected: Record = {"metadata": {}} | given | {"inserted_at": "2024-07-28T08:55:35.000000Z"}
     from_ndjson = userpilot(given)
     assert (from_ndjson.accepted, from_ndjson.codes) == ([expected], {})
     for header in (True, False):
