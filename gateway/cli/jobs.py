@@ -154,8 +154,16 @@ def job_facts(found: JobRow) -> list[tuple[str, Any]]:
         ("failed because", "; ".join(found.reason_for_failure)),
         ("same bytes as", found.duplicate_of),
         ("repairs", found.repairs),
+        ("repaired", repaired_so_far(found)),
     ]
     return [(name, value) for name, value in facts if value]
+
+
+def repaired_so_far(found: JobRow) -> str:
+    """Who brought back rejected rows, and how many of them are in."""
+    if not found.repaired_by:
+        return ""
+    return f"{found.repaired_rows:,} of {found.rejected_rows:,} rejected rows, by {found.repaired_by}"
 
 
 def transition_line(transition: Transition) -> tuple[str, ...]:

@@ -34,7 +34,9 @@ class Ledger:
         self.path = path
         self._lock = threading.RLock()
         try:
-            self._connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+            self._connection = sqlite3.connect(
+                path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            )
             self._connection.row_factory = sqlite3.Row
             self._connection.execute("PRAGMA journal_mode = WAL")
             # NORMAL could lose a commit that was acknowledged to a client when power fails.

@@ -55,6 +55,8 @@ class JobRow:
     reason_for_failure: tuple[str, ...]
     duplicate_of: str | None
     repairs: str | None
+    repaired_by: str | None
+    repaired_rows: int
     outcome: str | None
 
     def to_dict(self) -> dict[str, Any]:
@@ -161,7 +163,24 @@ def finish(ledger: Ledger, job_id: str, ending: Ending, now: datetime) -> None:
     with ledger.transaction():
         reason = "; ".join(ending.reason_for_failure) or None
         move(ledger, job_id, ("pending_refresh",), status, now, reason, **columns)
-        drops.finish(ledger, get(ledger, job_id).drop_id)
+        ended = get(ledger, job_id)
+        drops.finish(ledger, ended.drop_id)
+        if ended.repairs and ended.status == "completed":
+            note_repair(ledger, ended.repairs, ended)
+
+
+def note_repair(ledger: Ledger, repaired: str, repair: JobRow) -> None:
+    """Say in the repaired job who mended it, and how many of its rejected rows are in by now.
+
+    Counted over all its repairs anew, so that a repair that is run again is not counted twice.
+    """
+    with ledger.transaction() as connection:
+        connection.execute(
+            "UPDATE jobs SET repaired_by = ?, repaired_rows = min(rejected_rows, (SELECT coalesce("
+            "sum(accepted_rows + merged_rows + duplicate_rows), 0) FROM jobs AS repair WHERE repair.repairs = jobs.id)) "
+            "WHERE id = ?",
+            (repair.uploaded_by, repaired),
+        )
 
 
 def try_again(ledger: Ledger, job_id: str, reason: str, now: datetime) -> None:

@@ -100,6 +100,8 @@ def m001_uploads_drops_jobs(db: sqlite_utils.Database) -> None:
         reason_for_failure TEXT NOT NULL DEFAULT '[]' CHECK (json_valid(reason_for_failure)),
         duplicate_of TEXT,                   -- the job that already had these bytes
         repairs TEXT,                        -- the job whose rejected rows came back in this drop
+        repaired_by TEXT,                    -- the email of who last brought back rows that this job had rejected
+        repaired_rows INTEGER NOT NULL DEFAULT 0, -- of its rejected rows, those that are in by now
         outcome TEXT CHECK (outcome IS NULL OR json_valid(outcome)), -- what is staged, while pending_refresh
         CHECK (status NOT IN ('completed', 'failed') OR end_time IS NOT NULL),
         CHECK (status <> 'failed' OR accepted_rows = 0),
@@ -108,6 +110,7 @@ def m001_uploads_drops_jobs(db: sqlite_utils.Database) -> None:
     ) STRICT;
     CREATE INDEX jobs_by_status ON jobs (status, id);
     CREATE INDEX jobs_by_tenant ON jobs (tenant, id);
+    CREATE INDEX jobs_that_repair ON jobs (repairs) WHERE repairs IS NOT NULL;
     CREATE TABLE transitions (
         id INTEGER PRIMARY KEY,
         at TEXT NOT NULL {TIME.format("at")},

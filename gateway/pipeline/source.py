@@ -141,9 +141,9 @@ def transcode(path: Path, target: Path, encoding: str, skip: int) -> Path:
 
 
 def format_of(octets: Octets, name: str, contract: Contract) -> Format:
-    """CSV or NDJSON, by what the text begins with and by the suffix of the name. Raises DropRefused."""
+    """CSV or NDJSON, by what the text begins with and by the last suffix of the name. Raises DropRefused."""
     begin = octets[:4096].tobytes().lstrip()[:1]
-    suffixes = [suffix.lower() for suffix in Path(name).suffixes]
+    suffix = Path(name.lower().removesuffix(".gz").removesuffix(".zst")).suffix
     if opens_an_array(octets):
         raise DropRefused(
             "wrong_format",
@@ -151,7 +151,7 @@ def format_of(octets: Octets, name: str, contract: Contract) -> Format:
             hint="Write NDJSON: one object on each line, without enclosing brackets, without commas between lines.",
             line=1,
         )
-    found: Format = "ndjson" if begin == b"{" or NDJSON_SUFFIXES & set(suffixes) else "csv"
+    found: Format = "ndjson" if begin == b"{" or suffix in NDJSON_SUFFIXES else "csv"
     if found not in contract.formats:
         takes = " or ".join(kind.upper() for kind in contract.formats)
         raise DropRefused("wrong_format", f"the file is {found.upper()}; '{contract.name}' takes {takes}", line=1)

@@ -268,6 +268,21 @@ def test_a_drop_of_rejected_rows_names_the_job_that_it_repairs(site: Any) -> Non
     assert repair.repairs == first.id
 
 
+def test_a_repaired_job_says_by_whom_it_was_repaired_and_how_far(site: Any) -> None:
+    with site.picking_up():
+        site.upload("a.csv", b"identity,Phone\n1,no\n2,no\n3,no\n4,4\n")
+        site.ended()
+        site.upload("a.csv.rejected.csv", b"identity,Phone\n1,11\n2,no\n3,33\n")
+        first, repair = site.ended(2)
+        assert (first.repaired_by, first.repaired_rows, first.rejected_rows) == ("ann@acme.example", 2, 3)
+        jobs.requeue(site.ledger, repair.id, clock.now())
+        until(lambda: site.transitions(repair.id).count("completed") == 2)
+        site.upload("a.csv.rejected.csv", b"identity,Phone\n2,22\n")
+        first, *_ = site.ended(3)
+    assert (first.repaired_rows, first.rejected_rows) == (3, 3)
+    assert site.report("a.csv.rejected.csv.g2")["repairs"] == first.id
+
+
 def test_only_a_rename_from_a_temporary_name_proves_that_a_file_is_whole(site: Any) -> None:
     renamed = site.spool("a.csv.part")
     uploads.close_upload(site.ledger, renamed, len(PROFILES))
