@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import islice
+from typing import Any, get_args
 
 import polars as pl
 
@@ -23,6 +25,8 @@ SCHEMA = {
     "hint": pl.String,
 }
 VALUE_CHARACTERS_MAX = 200
+EXAMPLES_MAX = 5
+EXAMPLE = ("row", "line", "value", "message", "hint")
 CONTROL = {chr(number): f"\\x{number:02x}" for number in (*range(32), 127)} | {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
@@ -47,6 +51,17 @@ class Summary:
 
 
 @dataclass(slots=True)
+class Group:
+    """All problems of one code, column and level: how many, and the first few as dicts with the keys of EXAMPLE."""
+
+    code: str
+    column: str | None
+    level: str
+    count: int = 0
+    examples: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
 class Problems:
     """All problems of a drop. Counts are complete; the list stops after `listed_max` of them."""
 
@@ -54,6 +69,7 @@ class Problems:
     by_code: Counter[str] = field(default_factory=Counter)
     by_column: Counter[str] = field(default_factory=Counter)
     by_level: Counter[str] = field(default_factory=Counter)
+    _groups: dict[tuple[str, str | None, str], Group] = field(default_factory=dict)
     _listed: list[pl.DataFrame] = field(default_factory=list)
     _of_file: list[dict[str, Any]] = field(default_factory=list)
     _summaries: dict[tuple[str, str], Summary] = field(default_factory=dict)
@@ -64,10 +80,13 @@ class Problems:
 
     def add(self, found: pl.DataFrame) -> None:
         """Problems of rows, as a frame of SCHEMA. Chunks come in the order of the file."""
-        for column, counter in (("code", self.by_code), ("column", self.by_column), ("level", self.by_level)):
-            counts = found[column].drop_nulls().value_counts()
-            counter.update(dict(counts.iter_rows()))
-        if self._room > 0 and found.height:
+        if found.height == 0:
+            return
+        first_of_each = pl.struct(EXAMPLE).sort_by("row").head(EXAMPLES_MAX)
+        grouped = found.group_by("code", "column", "level", maintain_order=True).agg(pl.len(), first_of_each)
+        for code, column, level, count, examples in grouped.iter_rows():
+            self._count(code, level, column, count, examples)
+        if self._room > 0:
             first = found.sort("row", maintain_order=True).head(self._room)
             self._room -= first.height
             self._listed.append(first)
@@ -75,10 +94,11 @@ class Problems:
     def add_of_file(self, code: str, message: str, *, hint: str = "", column: str | None = None, **place: Any) -> None:
         """One problem of the drop as a whole; `place` may have line, value, level."""
         level: str = place.pop("level", CODES[code].level)
-        entry = {"level": level, "column": column, "code": code, "message": message}
+        entry: dict[str, Any] = {"level": level, "column": column, "code": code, "message": message}
         entry["hint"] = hint or CODES[code].hint
-        self._of_file.append(dict.fromkeys(SCHEMA) | entry | place)
-        self._count(code, level, column, 1)
+        entry = dict.fromkeys(SCHEMA) | entry | place
+        self._of_file.append(entry)
+        self._count(code, level, column, 1, [entry])
 
     def add_refusal(self, refusal: DropRefused) -> None:
         """The reason why a drop was turned away."""
@@ -101,9 +121,11 @@ class Problems:
         """Add `count` rows to a remark that is told once; `row`, `line` and `value` are of the first of them."""
         summary = self._summaries.setdefault((code, column), Summary(level, message, CODES[code].hint))
         summary.count += count
+        first = []
         if summary.row is None:
             summary.row, summary.line, summary.value = row, line, value
-        self._count(code, level, column, count)
+            first = [{"row": row, "line": line, "value": value, "message": message, "hint": summary.hint}]
+        self._count(code, level, column, count, first)
 
     def listed(self) -> pl.DataFrame:
         """The problems of the file, then those of its rows in order: a frame of SCHEMA."""
@@ -117,7 +139,27 @@ class Problems:
         ]  # fmt: skip
         return pl.concat([pl.DataFrame(self._of_file + told, schema=SCHEMA), *self._listed])
 
-    def _count(self, code: str, level: str, column: str | None, count: int) -> None:
+    @property
+    def is_cut(self) -> bool:
+        """True where problems were counted that the list may not have room for."""
+        return self._room == 0
+
+    def groups(self) -> list[Group]:
+        """The problems by code, column and level: errors first, those of the file before those of rows, most first."""
+        levels = list(get_args(Level))
+
+        def rank(group: Group) -> tuple[int, bool, int, str, str]:
+            of_rows = group.examples[0]["row"] is not None
+            return levels.index(group.level), of_rows, -group.count, group.code, group.column or ""
+
+        return sorted(self._groups.values(), key=rank)
+
+    def _count(self, code: str, level: str, column: str | None, count: int, examples: Iterable[dict[str, Any]]) -> None:
+        group = self._groups.setdefault((code, column, level), Group(code, column, level))
+        group.count += count
+        group.examples += [
+            {key: example[key] for key in EXAMPLE} for example in islice(examples, EXAMPLES_MAX - len(group.examples))
+        ]
         self.by_code[code] += count
         self.by_level[level] += count
         if column is not None:

@@ -14,11 +14,12 @@ import polars as pl
 from gateway import clock
 from gateway.durable import sync_folder
 from gateway.errors import DropRefused
+from gateway.pipeline import page, results
 from gateway.pipeline import report as reports
-from gateway.pipeline import results
 from gateway.pipeline.damage import traces
 from gateway.pipeline.drop import Counts, Drop, Outcome
 from gateway.pipeline.header import Header, read_header
+from gateway.pipeline.histogram import spread
 from gateway.pipeline.nested import nested_columns
 from gateway.pipeline.order import Ordered, ordered
 from gateway.pipeline.problems import Problems
@@ -202,6 +203,7 @@ def conclude(
         order=reports.order_facts(done.frame, TIME, done.moved),
         time_columns=judged.tallies.times.told(),
         properties=properties_of(drop, judged),
+        histogram=spread(done.frame, TIME),
     )
     return finish(drop, out, started, problems, counts, facts)
 
@@ -255,7 +257,10 @@ def finish(
         drop.contract.name, drop.contract.sha256, reports.most_first(problems.by_code), reasons,
         drop.duplicate_of, drop.repairs,
     )  # fmt: skip
-    text = reports.report_text(reports.report(drop, outcome, problems, facts))
+    content = reports.report(drop, outcome, problems, facts)
+    shown = out.write(".report.html", lambda path: page.write(path, content, problems, facts.histogram))
+    content["files"].append(reports.file_facts(shown))
+    text = reports.report_text(content)
     out.write(".report.json", lambda path: path.write_text(text, encoding="utf-8"))
     sync_folder(out.folder)
     return replace(outcome, files=tuple(out.files))

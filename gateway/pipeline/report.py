@@ -11,7 +11,8 @@ from typing import Any
 import polars as pl
 
 from gateway import clock
-from gateway.pipeline.drop import Drop, Outcome
+from gateway.pipeline.drop import Drop, Outcome, StagedFile
+from gateway.pipeline.histogram import Histogram
 from gateway.pipeline.problems import SCHEMA, Problems
 
 SCHEMA_VERSION = 1
@@ -22,13 +23,15 @@ PROBLEMS_SHOWN = 100
 class Facts:
     """What the pipeline learnt of a drop beside its counts.
 
-    order: first and last time of the accepted rows, and how many rows were out of order.
+    order: first and last time of the accepted rows, and how many rows were out of order. histogram: their times, for
+    the page only.
     """
 
     file_size: int
     order: Mapping[str, Any] = field(default_factory=lambda: {"first": None, "last": None, "rows_moved": 0})
     time_columns: list[dict[str, Any]] = field(default_factory=list)
     properties: Mapping[str, Any] = field(default_factory=lambda: {"created": [], "changed": [], "blanked": 0})
+    histogram: Histogram | None = None
 
 
 def report(drop: Drop, outcome: Outcome, problems: Problems, facts: Facts) -> dict[str, Any]:
@@ -36,10 +39,6 @@ def report(drop: Drop, outcome: Outcome, problems: Problems, facts: Facts) -> di
     counts = outcome.counts
     listed = problems.listed().head(PROBLEMS_SHOWN)
     original = {"name": drop.name, "bytes": facts.file_size, "sha256": drop.sha256, "role": "original"}
-    written = [
-        {"name": file.name, "bytes": file.bytes, "sha256": file.sha256, "role": file.staged.split(".")[0]}
-        for file in outcome.files
-    ]
     return {
         "schema_version": SCHEMA_VERSION,
         "job_id": drop.job_id,
@@ -71,11 +70,16 @@ def report(drop: Drop, outcome: Outcome, problems: Problems, facts: Facts) -> di
         "order": dict(facts.order),
         "time_columns": facts.time_columns,
         "properties": dict(facts.properties),
-        "files": [original, *written],
+        "files": [original, *map(file_facts, outcome.files)],
         "repairs": drop.repairs,
         "duplicate_of": drop.duplicate_of,
         "links": f"/v1/imports/jobs/{drop.job_id}",
     }
+
+
+def file_facts(file: StagedFile) -> dict[str, Any]:
+    """A result file as the report names it."""
+    return {"name": file.name, "bytes": file.bytes, "sha256": file.sha256, "role": file.staged.split(".")[0]}
 
 
 def most_first(counts: Mapping[str, int]) -> dict[str, int]:
