@@ -176,9 +176,12 @@ def note_repair(ledger: Ledger, repaired: str, repair: JobRow) -> None:
     """
     with ledger.transaction() as connection:
         connection.execute(
-            "UPDATE jobs SET repaired_by = ?, repaired_rows = min(rejected_rows, (SELECT coalesce("
-            "sum(accepted_rows + merged_rows + duplicate_rows), 0) FROM jobs AS repair WHERE repair.repairs = jobs.id)) "
-            "WHERE id = ?",
+            """
+            UPDATE jobs SET repaired_by = ?, repaired_rows = min(rejected_rows, (
+                SELECT coalesce(sum(accepted_rows + merged_rows + duplicate_rows), 0)
+                FROM jobs AS repair WHERE repair.repairs = jobs.id
+            )) WHERE id = ?
+            """,
             (repair.uploaded_by, repaired),
         )
 

@@ -66,7 +66,10 @@ def parse(text: str) -> Any:
     if depth_bound(text) > DEPTH_MAX:
         return JsonFault("too_deep", f"nested deeper than {DEPTH_MAX} levels")
     try:
-        value = json.loads(text, parse_int=Number, parse_float=Number, parse_constant=refuse_constant)
+        value = json.loads(
+            text, parse_int=Number, parse_float=Number, parse_constant=refuse_constant,
+            object_pairs_hook=first_of_each,
+        )  # fmt: skip
     except json.JSONDecodeError as error:
         return JsonFault("malformed_json", f"{error.msg.lower()} at character {error.pos + 1}")
     except (ValueError, RecursionError) as error:
@@ -74,6 +77,14 @@ def parse(text: str) -> Any:
     if has_lone_surrogate(text):
         return JsonFault("malformed_json", "an escape such as \\ud800 without its other half is not a character")
     return value
+
+
+def first_of_each(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose first value of a key counts, as polars has it."""
+    found: dict[str, Any] = {}
+    for key, value in members:
+        found.setdefault(key, value)
+    return found
 
 
 def depth_bound(text: str) -> int:

@@ -156,8 +156,10 @@ HOSTILE = [
     b"\xff\xfe", b"\xef\xbb\xbf", b"\n\n\n", b",", b'"', b"\r", b'{"a":' * 100_000, b"[" * 100_000, b"{" * 10,
     b"identity,\n1,2\n", b"identity,identity\n1,2\n", b'{"event_type":"\\ud800"}\n', b'{"":1}\n', b'{"\\u001f":1}\n',
     b"identity\n" + b"x" * 1_000_000, b"identity," + b",".join(b"c%d" % at for at in range(10_000)) + b"\n1\n",
-    b'{"identity":"1","evtName":"e","p":' + b'{"p":' * 70 + b"1" + b"}" * 71 + b"\n", b'{"identity":1e400,"evtName":"e"}\n',
-    b'{"evtName":"e","identity":"1","x":"1"}\n{"evtName":"e","identity":"1","x":1}\n', b"\x1f\x8b\x08junk", b"PK\x03\x04",
+    b'{"identity":"1","evtName":"e","p":' + b'{"p":' * 70 + b"1" + b"}" * 71 + b"\n",
+    b'{"identity":1e400,"evtName":"e"}\n',
+    b'{"evtName":"e","identity":"1","x":"1"}\n{"evtName":"e","identity":"1","x":1}\n', b"\x1f\x8b\x08junk",
+    b"PK\x03\x04",
     b'identity,evtName\n"1\n2","e"\n', b"{}\n{}\n", b'{"ts":"\xc3\x28"}\n', b"identity;evtName\n1;2\n", b"a\x00b\n",
 ]  # fmt: skip
 
