@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import zipfile
+from pathlib import Path
 
 import pytest
 import zstandard
@@ -13,7 +14,8 @@ import zstandard
 from gateway import contracts
 from gateway.config import FeedSettings
 from gateway.contracts import samples
-from tests.rules.conftest import Run, ndjson, record
+from tests.conftest import Run as Command
+from tests.rules.conftest import Run, ndjson, record, table
 
 PROFILES, USERPILOT = "clevertap-profiles", "userpilot-import"
 GOOD = b"identity,Name\n1,Ann\n2,Bob\n"
@@ -38,7 +40,7 @@ def workbook() -> bytes:
         pytest.param(b"identity,Name\n1,Ann\x00\n", "nul_bytes", id="NUL bytes"),
         pytest.param("identity,Name\n".encode("utf-16-le"), "nul_bytes", id="UTF-16 without a byte-order mark"),
         pytest.param(b'{"identity": "1"}\n', "wrong_format", id="NDJSON where only CSV is taken"),
-        pytest.param(b'[{"identity": "1"}]', "wrong_format", id="a JSON array"),
+        pytest.param(b'[\n{"identity": "1"}\n]\n', "wrong_format", id="a JSON array"),
         pytest.param(b"<html><body>identity</body></html>\n", "missing_column", id="a web page"),
         pytest.param(b"", "empty_file", id="no bytes"),
         pytest.param(b"\xef\xbb\xbf", "empty_file", id="a byte-order mark alone"),
@@ -53,6 +55,12 @@ def test_what_is_no_csv_is_refused_whole(run: Run, body: bytes, code: str) -> No
     assert "accepted" not in result.files
     assert report["reason_for_failure"] == [report["problems"][0]["message"]]
     assert report["problems"][0]["hint"]
+
+
+@pytest.mark.rule("C26")
+def test_the_hint_of_a_json_array_says_how_to_write_the_records(run: Run) -> None:
+    problem = run(b'[\n{"event_type": "track"}\n]\n', USERPILOT, name="a.json").problem("wrong_format")
+    assert "one object on each line" in problem["hint"]
 
 
 @pytest.mark.rule("C27")
@@ -216,3 +224,39 @@ def test_a_line_that_is_no_json_object_is_one_rejection(run: Run, broken: bytes,
     assert [row["user_id"] for row in result.accepted] == ["u1", "u2"]
     assert [(error["line"], error["code"]) for error in result.errors] == [("2", code)]
     assert result.files["rejected"] == broken + b"\n"
+
+
+@pytest.mark.rule("C14")
+def test_the_first_15_rows_are_previewed_as_understood_with_types_and_problems(
+    gateway: Command, tmp_path: Path
+) -> None:
+    rows = [[f"id-{number}", "01 23", "31/12/2023"] for number in range(1, 21)]
+    rows[2][1] = "+49"
+    file = tmp_path / "a.csv"
+    file.write_bytes(table(["identity", "Phone", "seen<dd/MM/yyyy HH:mm:ss>"], *rows))
+    printed = gateway("preview", file, "--contract", PROFILES).stdout
+    assert [f"id-{number}\n" in printed.replace("  string", "") for number in (1, 2, 15, 16)] == [
+        True,
+        True,
+        True,
+        False,
+    ]
+    lines = [line.split() for line in printed.splitlines()]
+    assert ["Phone", "0123", "digits"] in lines
+    assert "31/12/2023 12:00:00" in printed
+    (problem,) = [line for line in printed.splitlines() if "phone_not_digits" in line]
+    assert '"+49"' in problem
+    assert lines.index(["row", "3", "rejected"]) < printed.splitlines().index(problem) < lines.index(["row", "4"])
+    shorter = gateway("preview", file, "--contract", PROFILES, "--rows", "2").stdout
+    assert [line for line in shorter.splitlines() if line.startswith("row ")] == ["row 1", "row 2"]
+    assert list(tmp_path.iterdir()) == [file]
+
+
+@pytest.mark.rule("C14")
+@pytest.mark.parametrize("body", [b"Identity,Name\n1,Ann\n", b"\x00"])
+def test_the_preview_of_a_file_that_would_be_refused_says_so(gateway: Command, tmp_path: Path, body: bytes) -> None:
+    file = tmp_path / "a.csv"
+    file.write_bytes(body)
+    done = gateway("preview", file, "--contract", PROFILES)
+    assert done.returncode == 2
+    assert "would be refused" in done.stdout

@@ -346,8 +346,9 @@ def test_people_and_events_of_an_older_system_come_in_over_sftp(site: Site) -> N
     assert (report["accepted_rows"], report["order"]["first"]) == (50, clock.text(oldest))
 
 
+@pytest.mark.rule("C45")
 @pytest.mark.rule("C46")
-def test_a_file_time_in_the_future_does_not_fail_the_upload(site: Site) -> None:
+def test_a_file_time_in_the_future_is_noted_and_does_not_fail_the_upload(site: Site) -> None:
     local = site.root / "ahead.csv"
     local.write_bytes(profiles("ahead"))
     ahead = (clock.now() + timedelta(hours=3)).timestamp()
@@ -355,6 +356,7 @@ def test_a_file_time_in_the_future_does_not_fail_the_upload(site: Site) -> None:
     assert site.did(f"put -p {local} /inbox/profiles/ahead.csv")[0] == 0
     report = site.report("ahead.csv")
     assert (report["status"], report["accepted_rows"], report["reason_for_failure"]) == ("completed", 2, [])
+    assert report["problems_by_code"]["clock_skew"] == 1
 
 
 @pytest.mark.rule("U17")

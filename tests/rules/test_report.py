@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -227,3 +227,19 @@ def test_checking_accepted_again_accepts_all_of_it_and_changes_nothing(userpilot
     assert (again.files["accepted"], again.report["accepted_rows"], again.codes) == (first, 40, {})
     assert again.report["order"]["rows_moved"] == 0
     assert ndjson(given[0]) != first
+
+
+@pytest.mark.rule("C45")
+@pytest.mark.rule("C46")
+@pytest.mark.rule("C47")
+@pytest.mark.parametrize(("ahead", "noted"), [(-3600, False), (300, False), (301, True), (86400, True)])
+def test_a_file_time_more_than_five_minutes_ahead_is_noted_with_the_remedy_and_fails_nothing(
+    run: Run, ahead: int, noted: bool
+) -> None:
+    result = run(b"identity\n1\n", PROFILES, client_mtime=AS_OF + timedelta(seconds=ahead))
+    assert (result.report["status"], result.report["accepted_rows"]) == ("completed", 1)
+    assert result.codes == ({"clock_skew": 1} if noted else {})
+    if noted:
+        problem = result.problem("clock_skew")
+        assert (problem["level"], str(timedelta(seconds=ahead)) in problem["message"]) == ("note", True)
+        assert "Set the sending machine's clock" in problem["hint"]
