@@ -15,10 +15,11 @@ from gateway import clock
 from gateway.contracts.codes import CODES
 from gateway.pipeline.histogram import Bucket, Histogram
 from gateway.pipeline.problems import Group, Problems
-from gateway.pipeline.verdict import Report, file_named, rows, verdict
+from gateway.pipeline.verdict import BLAMELESS, Report, file_named, rows, verdict
 
 GROUPS_SHOWN: Final = 200
 NAMES_SHOWN: Final = 100
+CHARACTERS_MAX: Final = 1000
 CHART_HEIGHT: Final = 100
 BAR_WIDTH: Final = 10
 # A single row must be seen beside a million others.
@@ -26,7 +27,7 @@ BAR_HEIGHT_MIN: Final = 1.5
 SIZES: Final = ("kB", "MB", "GB", "TB")
 
 # What the levels are to a person: identifier, heading, and what it means for the rows.
-LEVELS: Final = {
+LEVELS: Final[dict[str, tuple[str, str, str]]] = {
     "error": ("fix", "What to fix", "Rows with one of these problems were not accepted."),
     "warning": ("look", "Worth a look", "These stopped no row, but may not be what you meant."),
     "note": ("notes", "Good to know", "Nothing to fix."),
@@ -76,10 +77,8 @@ def page(report: Report, problems: Problems, histogram: Histogram | None) -> str
     return template().render(
         report=report,
         verdict=verdict(report),
-        parts=[(*LEVELS[level], level, found) for level, found in parts.items() if found],
+        parts=[(*heading(level, report, problems), level, found) for level, found in parts.items() if found],
         codes=CODES,
-        errors_file=file_named(report, "errors"),
-        errors_cut=problems.is_cut,
         counts=[(name, label, told, report[f"{name}_rows"]) for name, label, told in COUNTS],
         time_counts=TIME_COUNTS,
         roles=ROLES,
@@ -92,6 +91,19 @@ def page(report: Report, problems: Problems, histogram: Histogram | None) -> str
     )
 
 
+def heading(level: str, report: Report, problems: Problems) -> tuple[str, str, str]:
+    """Identifier, heading and first sentences of the problems of one level."""
+    identifier, title, told = LEVELS[level]
+    if level != "error":
+        return identifier, title, told
+    if BLAMELESS & set(report["problems_by_code"]):
+        return identifier, "What happened", "Nothing in the file needs fixing."
+    if report["status"] == "failed":
+        told = "Nothing in the file is accepted until this is fixed."
+    shown = "the first of these problems" if problems.is_cut else "each of these problems"
+    return identifier, title, f"{told} {file_named(report, 'errors')} lists {shown}."
+
+
 @cache
 def template() -> Template:
     """The template, compiled once a process."""
@@ -101,17 +113,23 @@ def template() -> Template:
     )  # fmt: skip
     environment.filters |= {
         "when": when, "size": size, "rows": rows, "number": "{:,}".format, "bucket": label, "hint": common_hint,
-        "of_rows": of_rows,
+        "message": common_message,
     }  # fmt: skip
     environment.tests["of_rows"] = of_rows
     return environment.get_template("report.html.j2")
 
 
 def harmless(value: Any) -> Any:
-    """Text as the page shows it: characters that hide, move or control something stand there as their escapes."""
-    if isinstance(value, Markup) or not isinstance(value, str) or value.isprintable():
+    """Text as the page shows it: of bounded length, and what hides, moves or controls something as its escape."""
+    if isinstance(value, Markup) or not isinstance(value, str):
         return value
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in value)
+    if len(value) > CHARACTERS_MAX:
+        value = value[:CHARACTERS_MAX] + "…"
+    return (
+        value
+        if value.isprintable()
+        else "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in value)
+    )
 
 
 def when(moment: str, exact: bool = True) -> str:
@@ -134,6 +152,12 @@ def size(count: int) -> str:
 def of_rows(group: Group) -> bool:
     """True where the problem is one of rows, not of the file as a whole."""
     return group.examples[0]["row"] is not None
+
+
+def common_message(group: Group) -> str:
+    """What is wrong in each row alike, or nothing where it differs."""
+    messages = {str(example["message"]) for example in group.examples}
+    return messages.pop() if len(messages) == 1 else ""
 
 
 def common_hint(group: Group) -> str:

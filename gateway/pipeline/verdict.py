@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 Report = Mapping[str, Any]
 Tone = Literal["good", "fix", "refused"]
+# Codes that fail a drop and leave its sender nothing to fix.
+BLAMELESS = frozenset({"gateway_failure", "duplicate_file"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,8 @@ def verdict(report: Report) -> Verdict:
         return some_rejected(report)
     if report["total_rows"] == 0:
         sentence = "There are no rows in this file, so there was nothing to store."
-        return Verdict("good", "Empty", sentence, ("If you expected rows, check the export and upload it again.",))
+        step = "If you expected rows, check the export and upload the file again."
+        return Verdict("good", "Empty", sentence, (step,))
     return all_accepted(report)
 
 
@@ -66,8 +69,7 @@ def some_rejected(report: Report) -> Verdict:
         fate = f"{'was' if good == 1 else 'were'} accepted"
         if good != report["accepted_rows"]:
             fate = "is fine" if good == 1 else "are fine"
-        verb = "needs" if rejected == 1 else "need"
-        sentence = f"{rejected:,} of {rows(total)} {verb} fixing; the other {good:,} {fate}."
+        sentence = f"{needing(report)} fixing; the other {good:,} {fate}."
     return Verdict(
         "fix" if good else "refused", "Rows to fix" if good else "Nothing accepted", sentence, repair(report)
     )
@@ -93,13 +95,18 @@ def failed(report: Report) -> Verdict:
         sentence = "The file was refused: it was already processed."
         return Verdict("refused", "Refused", sentence, (*reasons, "You need not do anything."))
     if not report["total_rows"]:
-        again = "Fix what is named below and upload it again."
+        again = "Fix what is named below and upload the file again."
         return Verdict("refused", "Refused", "The file was refused; nothing in it was accepted.", (*reasons, again))
     withheld = report["withheld_rows"]
     held = f" The {rows(withheld)} without fault {'was' if withheld == 1 else 'were'} withheld." if withheld else ""
-    sentence = f"The file was refused: {report['rejected_rows']:,} of {rows(report['total_rows'])} need fixing."
+    sentence = f"The file was refused: {needing(report)} fixing."
     again = f"Nothing was accepted.{held} Fix the rows below in the whole file and upload all of it again."
     return Verdict("refused", "Refused", sentence, (*reasons, again))
+
+
+def needing(report: Report) -> str:
+    rejected = report["rejected_rows"]
+    return f"{rejected:,} of {rows(report['total_rows'])} {'needs' if rejected == 1 else 'need'}"
 
 
 def file_named(report: Report, role: str) -> str:
