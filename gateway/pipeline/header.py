@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
+import difflib
 import io
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 from gateway.config import did_you_mean
@@ -18,6 +19,8 @@ from gateway.pipeline.source import Octets
 
 DELIMITERS = ",;\t|"
 COLUMNS_MAX = 4096
+# How like a known column a further one must be to be taken for it: emial is like Email, Nickname is not like Name.
+MISSPELT_MIN = 0.8
 SMART_QUOTES = frozenset("\u201c\u201d\u201e\u2018\u2019\u201a\u00ab\u00bb")
 
 
@@ -72,10 +75,17 @@ def read_header(octets: Octets, contract: Contract, problems: Problems) -> Heade
         near = did_you_mean(name, known)
         if name in ignored:
             problems.add_of_file("unknown_column", f"{name}: no such column; it is ignored{near}", column=name, line=1)
-        elif name in further and name.lower() in {column.lower() for column in known}:
+        elif name in further and (near := misspelt(name, names, known)):
             problems.add_of_file("unknown_column", f"{name}: kept as a property of its own{near}", column=name, line=1)
     raw = octets[start:stop].tobytes()
     return Header(names, delimiter, dates, ignored, raw if stop > end else raw + b"\n", stop)
+
+
+def misspelt(name: str, names: list[str], known: Collection[str]) -> str:
+    """`; did you mean 'x'?` where a column of the contract differs in case only, or is nearly so named and missing."""
+    likely = {c.lower(): c for c in known if c not in names or c.lower() == name.lower()}
+    near = difflib.get_close_matches(name.lower(), likely, n=1, cutoff=MISSPELT_MIN)
+    return f"; did you mean '{likely[near[0]]}'?" if near else ""
 
 
 def delimiter_of(octets: Octets, contract: Contract) -> tuple[str, int]:

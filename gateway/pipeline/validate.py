@@ -11,7 +11,6 @@ import polars as pl
 from ua_parser import parse as parse_user_agent
 
 from gateway.contracts import Contract, times, value_types
-from gateway.contracts.codes import Level
 from gateway.contracts.model import Column, Conditions
 from gateway.pipeline import damage, json_columns
 from gateway.pipeline.damage import IdTallies
@@ -89,14 +88,16 @@ def without_blanks(frame: pl.DataFrame, terms: Terms) -> pl.DataFrame:
 
 
 def with_defaults(frame: pl.DataFrame, terms: Terms, findings: Findings) -> pl.DataFrame:
-    """Defaults in place of blanks; a default that warns is an error in a strict feed (X3, X4)."""
-    warns = [column for column in terms.contract.columns if column.default_warns]
-    level: Level = "error" if terms.strict else "warning"
-    for column in warns:
-        told = "this feed requires it" if terms.strict else f"{column.default} is used"
+    """Defaults in place of blanks; where a default warns, a strict feed asks for the value instead (X3, X4)."""
+    for column in terms.contract.columns:
+        if not column.default_warns:
+            continue
         absent = pl.col(column.name).is_null()
-        message = f"{column.name}: absent, {told}"
-        findings.apply(frame, [Check(column.name, "defaulted", absent, message, level, told_once=not terms.strict)])
+        used = f"{column.name}: absent, {column.default} is used"
+        check = Check(column.name, "defaulted", absent, used, "warning", told_once=True)
+        if terms.strict:
+            check = Check(column.name, "missing_required", absent, f"{column.name}: required by this feed, but blank")
+        findings.apply(frame, [check])
     return frame.with_columns(pl.col(c.name).fill_null(pl.lit(c.default)) for c in terms.contract.columns if c.default)
 
 

@@ -264,3 +264,18 @@ def test_profiles_of_an_older_system_come_in_whole(run: Run) -> None:
     rows = [[str(number), f"Name {number}", json.dumps([f"tag{number}"])] for number in range(1000)]
     result = run(table(["identity", "Name", "Tags"], *rows), PROFILES)
     assert [list(row.values()) for row in result.accepted] == rows
+
+
+@pytest.mark.rule("F13")
+@pytest.mark.parametrize(("column", "meant"), [("emial", "Email"), ("EMAIL", "Email"), ("Tag", "Tags")])
+def test_a_misspelt_column_is_kept_with_a_warning_that_names_the_likely_one(run: Run, column: str, meant: str) -> None:
+    result = run(table(["identity", column], ["1", "x"]), PROFILES)
+    assert result.accepted == [{"identity": "1", column: "x"}]
+    problem = result.problem("unknown_column")
+    assert (problem["level"], problem["column"]) == ("warning", column)
+    assert f"did you mean '{meant}'?" in problem["message"]
+
+
+@pytest.mark.parametrize("column", ["Nickname", "last_name", "Plan", "Emails"])
+def test_a_column_of_a_name_of_its_own_is_no_misspelling(run: Run, column: str) -> None:
+    assert run(table(["identity", "Email", column], ["1", "a@example.com", "x"]), PROFILES).codes == {}

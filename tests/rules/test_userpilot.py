@@ -109,6 +109,7 @@ def test_without_a_source_a_lenient_feed_fills_it_in_and_warns_and_a_strict_one_
     assert (lenient.problem("defaulted")["level"], lenient.problem("defaulted")["column"]) == ("warning", "source")
     strict = userpilot(*given, record(kind), strict=True)
     assert (strict.report["accepted_rows"], strict.report["rejected_rows"]) == (1, 2)
+    assert strict.codes == {"missing_required": 2}
     assert {(error["level"], error["column"]) for error in strict.errors} == {("error", "source")}
 
 
