@@ -10,7 +10,7 @@ import subprocess
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -147,7 +147,8 @@ class Site:
     def busy(self) -> Iterator[None]:
         """The one worker stands still: a job that has begun does not end meanwhile."""
         assert self.process is not None
-        workers = children(self.process.pid)
+        gateway = self.process.pid
+        workers: list[int] = until(lambda: workers_of(gateway))
         for worker in workers:
             os.kill(worker, signal.SIGSTOP)
         try:
@@ -157,12 +158,16 @@ class Site:
                 os.kill(worker, signal.SIGCONT)
 
 
-def children(parent: int) -> list[int]:
-    listed = subprocess.run(
-        ["ps", "-o", "pid=,args=", "--ppid", str(parent)], capture_output=True, text=True, check=True
-    )
-    lines = [line.split(maxsplit=1) for line in listed.stdout.splitlines()]
-    return [int(pid) for pid, arguments in lines if "resource_tracker" not in arguments]
+def workers_of(gateway: int) -> list[int]:
+    """The gateway's children, apart from the one that multiprocessing keeps for itself."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        # A process can end between two looks.
+        with suppress(OSError):
+            parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent == gateway and b"resource_tracker" not in (process / "cmdline").read_bytes():
+                found.append(int(process.name))
+    return found
 
 
 def until(fact: Callable[[], Any]) -> Any:
