@@ -95,9 +95,9 @@ def to_utc(local: pl.Expr, zone: str) -> pl.Expr:
     return placed.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
 
 
-def is_local(text: pl.Expr) -> pl.Expr:
-    """True for an ISO time without a zone."""
-    return text.str.contains(ISO) & ~text.str.contains(r"[zZ]$|:[0-9][0-9](?:[.,][0-9]+)? ?" + OFFSET)
+def has_no_zone(text: pl.Expr) -> pl.Expr:
+    """True for an ISO time without a zone; of other text it says nothing."""
+    return ~text.str.contains(r"[zZ]$|:[0-9][0-9](?:[.,][0-9]+)? ?" + OFFSET)
 
 
 def parse_unix(text: pl.Expr) -> pl.Expr:

@@ -11,9 +11,19 @@ STRINGS_ONLY = r'^\[(?:"(?:[^"\\]|\\.)*"(?:, "(?:[^"\\]|\\.)*")*)?\]$'
 ESCAPES = {"\\": "\\\\", '"': '\\"'} | {chr(number): f"\\u{number:04x}" for number in range(32)}
 
 
-def objects(texts: pl.Series) -> tuple[pl.Series, dict[int, JsonFault]]:
-    """JSON objects in canonical form; null where the text is none, and why, by its index."""
-    return json_text.canonical_values(texts, objects_only=True)
+def objects(texts: pl.Series, *, canonical: bool) -> tuple[pl.Series, dict[int, JsonFault]]:
+    """JSON objects in canonical form; null where the text is none, and why, by its index.
+
+    With `canonical` the texts are JSON in canonical form already, but for what they are.
+    """
+    if not canonical:
+        return json_text.canonical_values(texts, objects_only=True)
+    other = (~texts.str.starts_with("{")).fill_null(False)
+    if not other.any():
+        return texts, {}
+    index = other.arg_true().to_list()
+    faults = {at: JsonFault("not_object", f"found {json_text.kind(json_text.parse(texts[at]))}") for at in index}
+    return texts.set(other, None), faults
 
 
 def tags(texts: pl.Series) -> pl.Series:

@@ -7,6 +7,7 @@ and read here one by one.
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import re
@@ -165,5 +166,12 @@ def canonical_values(texts: pl.Series, *, objects_only: bool) -> tuple[pl.Series
 def in_polars_form(texts: pl.Series, sound: pl.Series) -> pl.Series:
     """The sound texts as polars prints the value that it reads; null elsewhere."""
     lines = pl.select(pl.when(sound).then('{"v":' + pl.lit(texts) + "}").otherwise(pl.lit('{"v":null}'))).to_series()
-    body = pl.DataFrame({"line": lines}).write_csv(include_header=False, quote_style="never").encode()
-    return pl.read_ndjson(body, schema={"v": pl.String})["v"].alias(texts.name)
+    body = io.BytesIO()
+    pl.DataFrame({"line": lines}).write_csv(body, include_header=False, quote_style="never")
+    return pl.read_ndjson(body.getvalue(), schema={"v": pl.String})["v"].alias(texts.name)
+
+
+def quoted(text: pl.Expr) -> pl.Expr:
+    """The text as a JSON string; null stays null."""
+    encoded = pl.struct(text.alias("v")).struct.json_encode().str.strip_prefix('{"v":').str.strip_suffix("}")
+    return pl.when(text.is_not_null()).then(encoded)

@@ -9,6 +9,7 @@ import polars as pl
 
 from gateway.contracts import Contract
 from gateway.contracts.value_types import NUMBER
+from gateway.pipeline import json_text
 
 # A longer number would not survive as a JSON number everywhere; it stays a string.
 NUMBER_CHARACTERS_MAX = 15
@@ -39,5 +40,4 @@ def value(name: str) -> pl.Expr:
     """A cell as a JSON value: numbers and booleans as such, all else as a string."""
     text = pl.col(name)
     bare = text.str.contains(NUMBER) & (text.str.len_bytes() <= NUMBER_CHARACTERS_MAX) | text.is_in(["true", "false"])
-    quoted = pl.struct(text.alias("v")).struct.json_encode().str.strip_prefix('{"v":').str.strip_suffix("}")
-    return pl.when(bare).then(text).otherwise(quoted)
+    return pl.when(bare).then(text).otherwise(json_text.quoted(text))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -20,11 +21,12 @@ from gateway.pipeline.damage import traces
 from gateway.pipeline.drop import Counts, Drop, Outcome
 from gateway.pipeline.header import Header, read_header
 from gateway.pipeline.histogram import spread
+from gateway.pipeline.ndjson import NdjsonReader
 from gateway.pipeline.nested import nested_columns
 from gateway.pipeline.order import Ordered, ordered
 from gateway.pipeline.problems import Problems
 from gateway.pipeline.records import Records, framed
-from gateway.pipeline.rows import PLACE, Rows, csv_rows, ndjson_rows
+from gateway.pipeline.rows import PLACE, Rows, csv_rows
 from gateway.pipeline.source import Source, opened
 from gateway.pipeline.staging import Staging
 from gateway.pipeline.validate import TIME, Tallies, Terms, validate
@@ -118,7 +120,7 @@ def judge(source: Source, drop: Drop, problems: Problems) -> Judged:
     goods, rejecteds, blank = [], [], 0
     json_columns: set[str] = set()
     tallies = Tallies()
-    for rows in chunks:
+    for rows in ahead(chunks):
         kept = rows if not header.ignored else replace(rows, frame=rows.frame.drop(header.ignored))
         good, rejected = validate(kept, terms, problems, tallies)
         goods.append(good)
@@ -153,10 +155,20 @@ def csv_chunks(source: Source, header: Header) -> Iterator[Rows]:
 
 def ndjson_chunks(source: Source, drop: Drop) -> Iterator[Rows]:
     row = 1
+    reader = NdjsonReader(source, drop.contract)
     for records in framed(source.octets, None, CHUNK_BYTES):
-        rows = ndjson_rows(source, records, drop.contract, row)
+        rows = reader.rows(records, row)
         row += rows.frame.height + rows.broken.height
         yield replace(rows, traces=traces_in(source, records))
+
+
+def ahead(chunks: Iterator[Rows]) -> Iterator[Rows]:
+    """The same chunks, the next one being read while the one before is judged."""
+    with ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(next, chunks, None)
+        while rows := coming.result():
+            coming = reader.submit(next, chunks, None)
+            yield rows
 
 
 def traces_in(source: Source, records: Records) -> frozenset[str]:

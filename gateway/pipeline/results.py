@@ -9,7 +9,8 @@ import polars as pl
 
 from gateway.contracts import Contract
 from gateway.contracts.model import Column
-from gateway.pipeline.rows import START, STOP, json_quoted
+from gateway.pipeline import json_text
+from gateway.pipeline.rows import START, STOP
 from gateway.pipeline.source import Source
 from gateway.pipeline.validate import TIME
 
@@ -32,7 +33,7 @@ def write_ndjson(
     members = []
     for name in columns:
         is_json = name in json_columns or (name in declared and declared[name].type in JSON_TYPES)
-        key = pl.select(json_quoted(pl.lit(name))).item()
+        key = pl.select(json_text.quoted(pl.lit(name))).item()
         text = pl.col(name) if is_json else quoted(frame, name)
         members.append(pl.lit(f"{key}: ") + text)
     line = pl.lit("{") + pl.concat_str(members, separator=", ", ignore_nulls=True) + pl.lit("}")
@@ -44,7 +45,7 @@ def write_ndjson(
 def quoted(frame: pl.DataFrame, name: str) -> pl.Expr:
     """A column as JSON strings; escaping is only paid for where a value needs it."""
     if frame[name].str.contains(r'["\\\x00-\x1f]').any():
-        return json_quoted(pl.col(name))
+        return json_text.quoted(pl.col(name))
     return pl.lit('"') + pl.col(name) + pl.lit('"')
 
 

@@ -33,10 +33,15 @@ class TimeColumn:
         return pl.col(RAW + self.name).str.strip_chars()
 
     @property
+    def is_read(self) -> bool:
+        """True for the times of the contract, whose normal form is a Datetime."""
+        return self.format in ("ISO 8601", UNIX_SECONDS)
+
+    @property
     def is_local(self) -> pl.Expr:
         """True where a value is a wall-clock time of the tenant's zone."""
         if self.format == "ISO 8601":
-            return times.is_local(self.text).fill_null(False)
+            return times.has_no_zone(self.text).fill_null(False)
         return pl.lit(self.format in DATE_FORMATS) & self.text.is_not_null()
 
     def moment(self, zone: str) -> pl.Expr:
@@ -52,7 +57,7 @@ class TimeColumn:
     @property
     def form(self) -> pl.Expr:
         """The normal form: a Datetime for the times of the contract, else the declared format in full."""
-        if self.format in ("ISO 8601", UNIX_SECONDS):
+        if self.is_read:
             return self.moment(self.zone)
         return pl.when(self.moment(self.zone).is_not_null()).then(times.write_date(self.text, self.format))
 
@@ -77,9 +82,9 @@ class TimeColumn:
 
     @property
     def milliseconds(self) -> pl.Expr:
-        return pl.lit(self.format in (UNIX_SECONDS, *UNIX_NAMES)) & self.text.str.contains(
-            times.UNIX_MILLISECONDS
-        ).fill_null(False)
+        if self.format not in (UNIX_SECONDS, *UNIX_NAMES):
+            return pl.lit(False)
+        return self.text.str.contains(times.UNIX_MILLISECONDS).fill_null(False)
 
     @property
     def fits_two_formats(self) -> pl.Expr:
@@ -130,12 +135,13 @@ class TimeTally:
 
     def add(self, column: TimeColumn, frame: pl.DataFrame) -> None:
         """Count one chunk: a frame with the column's RAW text."""
-        moment = column.moment(column.zone)
+        # What is read already need not be read again.
+        moment = pl.col(column.name) if column.is_read else column.moment(column.zone)
         seen = frame.select(
             moment.min().alias("first"),
             moment.max().alias("last"),
             moment.is_not_null().sum().alias("values"),
-            (column.is_local & moment.is_not_null()).sum().alias("without_zone"),
+            (moment.is_not_null() & column.is_local).sum().alias("without_zone"),
             column.milliseconds.sum().alias("milliseconds"),
             column.fits_two_formats.sum().alias("fits_two_formats"),
             column.twice.sum().alias("local_time_twice"),

@@ -62,7 +62,7 @@ def validate(rows: Rows, terms: Terms, problems: Problems, tallies: Tallies) -> 
     raw = with_defaults(raw, terms, findings)
     raw = with_urls(raw, terms.contract, findings)
     findings.apply(raw, presence_checks(terms.contract))
-    frame = with_json(raw, terms.contract, findings)
+    frame = with_json(raw, terms.contract, findings, rows.canonical)
     frame = with_normal_forms(frame, terms, findings, tallies.times)
     frame = with_user_agents(frame, terms.contract)
     frame = with_time(frame, raw, terms, findings)
@@ -146,12 +146,12 @@ def either(values: tuple[str, ...]) -> str:
     return values[0] if len(values) == 1 else f"{', '.join(values[:-1])} or {values[-1]}"
 
 
-def with_json(frame: pl.DataFrame, contract: Contract, findings: Findings) -> pl.DataFrame:
+def with_json(frame: pl.DataFrame, contract: Contract, findings: Findings, canonical: bool) -> pl.DataFrame:
     """Objects and tags in canonical form (U78, U80, X3, F12)."""
     for column in contract.columns:
         texts = frame[column.name]
         if column.type == "object":
-            values, faults = json_columns.objects(texts)
+            values, faults = json_columns.objects(texts, canonical=canonical)
             findings.add_faults(frame, column.name, faults)
         elif column.type == "tags":
             values = json_columns.tags(texts)

@@ -1,0 +1,160 @@
+"""NDJSON lines to rows: polars reads what it reads exactly, the few other lines are read one by one."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import polars as pl
+
+from gateway.contracts import Contract
+from gateway.pipeline import json_text
+from gateway.pipeline.json_text import JsonFault
+from gateway.pipeline.records import Records
+from gateway.pipeline.rows import INDEX, Rows, gathered, is_blank, place_of
+from gateway.pipeline.source import Source
+
+
+class NdjsonReader:
+    """Reads the framed lines of one drop, chunk by chunk (U20, C27).
+
+    Columns of the contract come as text; with `further_columns = "keep"` every other key comes as JSON text, so that
+    a string "1" and a number 1 stay apart. A line that is not a JSON object is broken.
+    """
+
+    def __init__(self, source: Source, contract: Contract) -> None:
+        self._source = source
+        self._declared = [column.name for column in contract.columns]
+        self._json = {column.name for column in contract.columns if column.type in ("object", "tags")}
+        self._keeps_further = contract.further_columns == "keep"
+        self._inexact = inexact_pattern(contract)
+        # A file with one bad line is likely to have more, so from then on lines are screened before they are parsed.
+        self._wary = False
+
+    def rows(self, records: Records, first_row: int) -> Rows:
+        """The rows of one chunk; its first record that is not blank has the number `first_row`."""
+        blank = is_blank(self._source.octets, records)
+        places = place_of(records, blank, first_row)
+        kept = records.where(~blank)
+        lines = lines_of(gathered(self._source.octets, kept))
+        frame, exact = self._read_by_polars(kept, lines)
+        exact_frame, faults = self._read_exactly(lines, exact)
+        if exact_frame.height:
+            frame = pl.concat([frame, exact_frame], how="diagonal").sort(INDEX)
+        self._wary = self._wary or bool(faults)
+        further = frozenset(name for name in frame.columns if name not in self._declared and name != INDEX)
+        of_rows = places[frame[INDEX]] if faults else places
+        placed = pl.concat([of_rows, frame.drop(INDEX)], how="horizontal")
+        broken = places[list(faults)].with_columns(
+            code=pl.Series([fault.code for fault in faults.values()], dtype=pl.String),
+            message=pl.Series([fault.message for fault in faults.values()], dtype=pl.String),
+        )
+        return Rows(placed, broken, int(blank.sum()), further, canonical=True)
+
+    def _read_by_polars(self, records: Records, lines: pl.Series) -> tuple[pl.DataFrame, pl.Series]:
+        """The lines that polars reads, with their INDEX, and a mask of those that are left to be read exactly.
+
+        The first attempt takes all, so that a file without a bad line is screened for nothing. Where it fails, the
+        lines that are not surely sound are left out; should the parser still refuse, all are read exactly.
+        """
+        long = pl.Series(records.end - records.start > json_text.LINE_BYTES_UNSCREENED)
+        exact = lines.str.contains(self._inexact) | long
+        for wary in (self._wary, True):
+            left = exact | ~lines.str.contains(json_text.SOUND_OBJECT) if wary else exact
+            taken = ~left
+            body = gathered(self._source.octets, records.where(taken.to_numpy()))
+            try:
+                frame, strings = self._parse(body)
+            except pl.exceptions.PolarsError:
+                continue
+            if frame.height != taken.sum():
+                raise AssertionError(f"polars read {frame.height} of {taken.sum()} lines")
+            frame = frame.with_columns(taken.arg_true().cast(pl.Int64).alias(INDEX))
+            mixed = holds_other_types(lines.filter(taken), strings)
+            return frame.filter(~mixed), left.scatter(taken.arg_true().filter(mixed), True)
+        nothing = pl.DataFrame(schema=dict.fromkeys(self._declared, pl.String) | {INDEX: pl.Int64})
+        return nothing, pl.repeat(True, len(lines), eager=True)
+
+    def _parse(self, body: bytes) -> tuple[pl.DataFrame, list[str]]:
+        """Lines as text columns, further ones as JSON text, and which of these polars took for strings."""
+        if not body:
+            return pl.DataFrame(schema=dict.fromkeys(self._declared, pl.String)), []
+        further: dict[str, Any] = {}
+        if self._keeps_further:
+            inferred = pl.read_ndjson(io.BytesIO(body), infer_schema_length=None).schema
+            further = {name: dtype for name, dtype in inferred.items() if name not in self._declared}
+            if not all(map(is_usable, further)):
+                raise pl.exceptions.ComputeError("a key holds control characters")
+        schema = dict.fromkeys([*self._declared, *further], pl.String)
+        frame = pl.read_ndjson(io.BytesIO(body), schema=schema)
+        strings = [name for name, dtype in further.items() if dtype == pl.String]
+        return frame.with_columns(json_text.quoted(pl.col(name)).alias(name) for name in strings), strings
+
+    def _read_exactly(self, lines: pl.Series, chosen: pl.Series) -> tuple[pl.DataFrame, dict[int, JsonFault]]:
+        """The chosen lines one by one: the broken few, and those that polars would not read exactly."""
+        found: dict[str, list[str | None]] = {name: [] for name in self._declared}
+        index: list[int] = []
+        faults: dict[int, JsonFault] = {}
+        for at in chosen.arg_true().to_list():
+            value = json_text.parse(lines[at])
+            if isinstance(value, JsonFault):
+                faults[at] = value
+            elif not isinstance(value, dict):
+                faults[at] = JsonFault("not_an_object", f"expected a JSON object, found {json_text.kind(value)}")
+            elif not all(map(is_usable, value)):
+                faults[at] = JsonFault("malformed_json", "a key holds control characters")
+            else:
+                index.append(at)
+                self._append(value, found, len(index) - 1)
+        schema = {INDEX: pl.Int64} | dict.fromkeys(found, pl.String)
+        return pl.DataFrame({INDEX: index} | found, schema=schema), faults
+
+    def _append(self, value: dict[str, Any], found: dict[str, list[str | None]], before: int) -> None:
+        """Put one object into the columns; a key that is new gets a column with `before` nulls."""
+        if self._keeps_further:
+            for name in value.keys() - found.keys():
+                found[name] = [None] * before
+        for name, column in found.items():
+            inner = value.get(name)
+            plain = name in self._declared and name not in self._json
+            column.append(None if inner is None else as_text(inner, plain))
+
+
+def inexact_pattern(contract: Contract) -> str:
+    """A pattern of lines of which polars would lose something that the contract wants to know."""
+    texts = "|".join(pl.escape_regex(c.name) for c in contract.columns if c.type != "object")
+    objects = "|".join(pl.escape_regex(c.name) for c in contract.columns if c.type == "object")
+    patterns = [json_text.INEXACT]
+    # A number with a fraction, a boolean or a nested value where text is expected: as text they all look alike.
+    patterns += [rf'"(?:{texts})"\s*:\s*(?:-?[0-9]+\.|[{{\[tf])'] if texts else []
+    patterns += [rf'"(?:{objects})"\s*:\s*[^{{\s]'] if objects else []
+    return "|".join(patterns)
+
+
+def lines_of(body: bytes) -> pl.Series:
+    """The lines of a text that has no NUL."""
+    if not body:
+        return pl.Series("line", dtype=pl.String)
+    return pl.read_csv(
+        io.BytesIO(body), has_header=False, schema={"line": pl.String}, infer_schema=False, separator="\0",
+        quote_char=None, raise_if_empty=False,
+    )["line"]  # fmt: skip
+
+
+def holds_other_types(lines: pl.Series, strings: list[str]) -> pl.Series:
+    """The lines in which a column that polars took for strings has another JSON type."""
+    if not strings:
+        return pl.repeat(False, len(lines), eager=True)
+    names = "|".join(map(pl.escape_regex, strings))
+    return lines.str.contains(rf'"(?:{names})"\s*:\s*[-0-9tf\[{{]')
+
+
+def is_usable(key: str) -> bool:
+    return not any(character < " " for character in key)
+
+
+def as_text(value: Any, plain: bool) -> str:
+    """A value as a text column holds it: strings and numbers bare where `plain`, else JSON text."""
+    if plain and isinstance(value, str):
+        return str(value)
+    return json_text.canonical(value)
