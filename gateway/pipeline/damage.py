@@ -28,15 +28,20 @@ DENSITY_MAX = 0.1
 
 
 def traces(text: bytes) -> frozenset[str]:
-    """Which kinds of damage a piece of a file can have at all; most have none, and cost no more than this look."""
+    """Which kinds of damage a piece of a file can have at all, and whether it has a backslash.
+
+    Most have none, and cost no more than this look.
+    """
     # The looks for one byte are far quicker than those for several, and mostly all that is needed.
     found = set()
     if b"#" in text and any(error.encode() in text for error in SPREADSHEET_ERRORS):
         found.add("spreadsheet_error")
     if not text.isascii() and any(mark.encode() in text for mark in MOJIBAKE):
         found.add("mojibake")
-    if b"\\" in text and NUL_ESCAPE.encode() in text:
-        found.add("nul_escape")
+    if b"\\" in text:
+        found.add("backslash")
+        if NUL_ESCAPE.encode() in text:
+            found.add("nul_escape")
     return frozenset(found)
 
 

@@ -10,8 +10,9 @@ import polars as pl
 
 from gateway.pipeline.drop import Drop
 from gateway.pipeline.header import read_header
+from gateway.pipeline.judge import judge
 from gateway.pipeline.problems import Problems
-from gateway.pipeline.process import judge
+from gateway.pipeline.process import result_columns
 from gateway.pipeline.records import framed
 from gateway.pipeline.rows import ROW, START, STOP
 from gateway.pipeline.source import Source, opened
@@ -40,8 +41,9 @@ def preview(drop: Drop, rows_max: int = PREVIEW_ROWS) -> Preview:
         problems = Problems(drop.policy.problems_max)
         judged = judge(beginning(source, drop, rows_max), drop, problems)
     types = {column.name: column.type for column in drop.contract.columns} | judged.header.dates
-    rows = {row[ROW]: {name: row[name] for name in judged.columns} for row in judged.good.iter_rows(named=True)}
-    columns = {name: types.get(name, "string") for name in judged.columns}
+    shown = result_columns(judged, drop, source.format)
+    rows = {row[ROW]: {name: row[name] for name in shown} for row in judged.good.iter_rows(named=True)}
+    columns = {name: types.get(name, "string") for name in shown}
     rejected = {
         row: source.raw(start, stop).decode(source.encoding, "replace").rstrip("\r\n")
         for row, start, stop in judged.rejected.select(ROW, START, STOP).iter_rows()

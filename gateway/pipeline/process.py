@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -17,41 +16,19 @@ from gateway.durable import sync_folder
 from gateway.errors import DropRefused
 from gateway.pipeline import page, results
 from gateway.pipeline import report as reports
-from gateway.pipeline.damage import traces
 from gateway.pipeline.drop import Counts, Drop, Outcome
-from gateway.pipeline.header import Header, read_header
 from gateway.pipeline.histogram import spread
-from gateway.pipeline.ndjson import NdjsonReader
+from gateway.pipeline.judge import Judged, judge
 from gateway.pipeline.nested import nested_columns
 from gateway.pipeline.order import Ordered, ordered
 from gateway.pipeline.problems import Problems
-from gateway.pipeline.records import Records, framed
-from gateway.pipeline.rows import PLACE, Rows, csv_rows
+from gateway.pipeline.rows import PLACE
 from gateway.pipeline.source import Source, opened
 from gateway.pipeline.staging import Staging
-from gateway.pipeline.validate import TIME, Tallies, Terms, validate
+from gateway.pipeline.validate import TIME
 
-CHUNK_BYTES = 32 << 20
 CLOCK_SKEW_MAX = timedelta(minutes=5)
 Progress = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """A drop after validation.
-
-    good: as `validate` gives it. rejected: PLACE columns. form: the format of the accepted file, columns: its columns.
-    json_columns: columns whose text is JSON.
-    """
-
-    good: pl.DataFrame
-    rejected: pl.DataFrame
-    blank: int
-    header: Header
-    form: str
-    columns: list[str]
-    json_columns: frozenset[str]
-    tallies: Tallies
 
 
 def process(drop: Drop, staging: Path, progress: Progress = lambda status: None) -> Outcome:
@@ -110,78 +87,13 @@ def fresh(staging: Path, drop: Drop) -> Staging:
     return Staging(staging, drop.name + generation)
 
 
-def judge(source: Source, drop: Drop, problems: Problems) -> Judged:
-    """Read and validate the whole drop."""
-    header, chunks = read(source, drop, problems)
-    terms = Terms(
-        drop.contract, drop.as_of, drop.timezone, drop.retention_days, drop.policy.strict, drop.policy.null_marker,
-        tuple(header.dates.items()),
-    )  # fmt: skip
-    goods, rejecteds, blank = [], [], 0
-    json_columns: set[str] = set()
-    tallies = Tallies()
-    for rows in ahead(chunks):
-        kept = rows if not header.ignored else replace(rows, frame=rows.frame.drop(header.ignored))
-        good, rejected = validate(kept, terms, problems, tallies)
-        goods.append(good)
-        rejecteds.append(rejected)
-        blank += rows.blank
-        json_columns |= rows.json_columns
-    good = pl.concat(goods, how="diagonal") if goods else pl.DataFrame(schema=PLACE)
-    rejected = pl.concat(rejecteds) if rejecteds else pl.DataFrame(schema=PLACE)
-    tallies.ids.tell(problems)
-    form = source.format if drop.policy.result_format == "same" else drop.policy.result_format
-    columns = result_columns(good, header, drop, form)
-    return Judged(good, rejected, blank, header, form, columns, frozenset(json_columns), tallies)
-
-
-def read(source: Source, drop: Drop, problems: Problems) -> tuple[Header, Iterator[Rows]]:
-    """The header, and the rows of the drop in chunks."""
-    if source.format == "ndjson":
-        return Header([]), ndjson_chunks(source, drop)
-    header = read_header(source.octets, drop.contract, problems)
-    return header, csv_chunks(source, header)
-
-
-def csv_chunks(source: Source, header: Header) -> Iterator[Rows]:
-    row = 1
-    for records in framed(source.octets, ord(header.delimiter), CHUNK_BYTES):
-        body = records.where(records.start >= header.stop)
-        if len(body):
-            rows = csv_rows(source, body, header.names, header.delimiter, row)
-            row += rows.frame.height + rows.broken.height
-            yield replace(rows, traces=traces_in(source, body))
-
-
-def ndjson_chunks(source: Source, drop: Drop) -> Iterator[Rows]:
-    row = 1
-    reader = NdjsonReader(source, drop.contract)
-    for records in framed(source.octets, None, CHUNK_BYTES):
-        rows = reader.rows(records, row)
-        row += rows.frame.height + rows.broken.height
-        yield replace(rows, traces=traces_in(source, records))
-
-
-def ahead(chunks: Iterator[Rows]) -> Iterator[Rows]:
-    """The same chunks, the next one being read while the one before is judged."""
-    with ThreadPoolExecutor(1) as reader:
-        coming = reader.submit(next, chunks, None)
-        while rows := coming.result():
-            coming = reader.submit(next, chunks, None)
-            yield rows
-
-
-def traces_in(source: Source, records: Records) -> frozenset[str]:
-    """The kinds of damage that the bytes of some records can have."""
-    return traces(source.octets[records.start[0] : records.stop[-1]].tobytes())
-
-
-def result_columns(good: pl.DataFrame, header: Header, drop: Drop, form: str) -> list[str]:
+def result_columns(judged: Judged, drop: Drop, form: str) -> list[str]:
     """The columns of the accepted file: those of the header, else of the contract, then further ones.
 
     A column that the file does not have is written where a rule filled it in. Form-style columns go into a CSV as
     they came, and into all else as the object that they make.
     """
+    header, good = judged.header, judged.good
     declared = [column.name for column in drop.contract.columns]
     nested = nested_columns(header.names, drop.contract)
     left_out = {drop.contract.nested} if nested and form == "csv" else set(nested)
@@ -209,12 +121,12 @@ def conclude(
         return finish(drop, out, started, problems, counts, facts, reasons=(reason,))
     done = ordered(judged.good, drop.contract)
     counts = Counts(total, done.frame.height, done.merged, done.duplicates, judged.rejected.height, blank=judged.blank)
-    write_accepted(drop, judged, done, out)
+    columns = write_accepted(drop, source, judged, done, out)
     facts = reports.Facts(
         facts.file_size,
         order=reports.order_facts(done.frame, TIME, done.moved),
         time_columns=judged.tallies.times.told(),
-        properties=properties_of(drop, judged),
+        properties=properties_of(drop, columns),
         histogram=spread(done.frame, TIME),
     )
     return finish(drop, out, started, problems, counts, facts)
@@ -230,23 +142,26 @@ def too_many_errors(drop: Drop, rejected: int, total: int) -> str:
     return ""
 
 
-def write_accepted(drop: Drop, judged: Judged, done: Ordered, out: Staging) -> None:
-    """The accepted rows in the format of the drop, or of the feed."""
-    if done.frame.height == 0:
-        return
+def write_accepted(drop: Drop, source: Source, judged: Judged, done: Ordered, out: Staging) -> list[str]:
+    """The accepted rows in the format of the drop, or of the feed; returns their columns."""
+    form = source.format if drop.policy.result_format == "same" else drop.policy.result_format
+    columns = result_columns(judged, drop, form)
     writers: dict[str, Callable[[Path], object]] = {
-        "csv": partial(results.write_csv, done.frame, judged.columns, judged.header.delimiter),
-        "ndjson": partial(results.write_ndjson, done.frame, drop.contract, judged.columns, judged.json_columns),
-        "parquet": partial(results.write_parquet, done.frame, drop.contract, judged.columns),
+        "csv": partial(results.write_csv, done.frame, columns, judged.header.delimiter),
+        "ndjson": partial(
+            results.write_ndjson, done.frame, drop.contract, columns, judged.json_columns, judged.escapes
+        ),
+        "parquet": partial(results.write_parquet, done.frame, drop.contract, columns),
     }
-    out.write(f".accepted.{judged.form}", writers[judged.form])
+    if done.frame.height:
+        out.write(f".accepted.{form}", writers[form])
+    return columns
 
 
-def properties_of(drop: Drop, judged: Judged) -> dict[str, object]:
+def properties_of(drop: Drop, columns: list[str]) -> dict[str, object]:
     """The further columns, which become properties (C11)."""
     declared = drop.contract.by_name
-    created = [name for name in judged.columns if name not in declared]
-    return {"created": created, "changed": [], "blanked": 0}
+    return {"created": [name for name in columns if name not in declared], "changed": [], "blanked": 0}
 
 
 def finish(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Collection, Iterator
+from functools import partial
 from pathlib import Path
 
 import polars as pl
@@ -10,11 +12,12 @@ import polars as pl
 from gateway.contracts import Contract
 from gateway.contracts.model import Column
 from gateway.pipeline import json_text
+from gateway.pipeline.ahead import mapped
 from gateway.pipeline.rows import START, STOP
 from gateway.pipeline.source import Source
 from gateway.pipeline.validate import TIME
 
-SLICE_ROWS = 100_000
+SLICE_ROWS = 50_000
 # A spreadsheet runs a cell that begins so as a formula (OWASP, CSV injection).
 FORMULA = r"^[=+\-@\t\r]"
 JSON_TYPES = frozenset({"integer", "number", "boolean", "object", "tags", "unix_time"})
@@ -26,25 +29,38 @@ def write_csv(frame: pl.DataFrame, columns: list[str], delimiter: str, path: Pat
 
 
 def write_ndjson(
-    frame: pl.DataFrame, contract: Contract, columns: list[str], json_columns: Collection[str], path: Path
+    frame: pl.DataFrame,
+    contract: Contract,
+    columns: list[str],
+    json_columns: Collection[str],
+    escapes: bool,
+    path: Path,
 ) -> None:
-    """The rows as NDJSON, keys in the order of the contract, null keys left out."""
+    """The rows as NDJSON, null keys left out. Without `escapes` no text holds a character that JSON escapes."""
     declared = contract.by_name
     members = []
     for name in columns:
         is_json = name in json_columns or (name in declared and declared[name].type in JSON_TYPES)
         key = pl.select(json_text.quoted(pl.lit(name))).item()
-        text = pl.col(name) if is_json else quoted(frame, name)
+        own = name in declared and declared[name].default is not None
+        text = pl.col(name) if is_json else quoted(frame, name, escapes or own)
         members.append(pl.lit(f"{key}: ") + text)
     line = pl.lit("{") + pl.concat_str(members, separator=", ", ignore_nulls=True) + pl.lit("}")
     with path.open("wb") as file:
-        for part in frame.iter_slices(SLICE_ROWS):
-            part.select(line.alias("line")).write_csv(file, include_header=False, quote_style="never")
+        for body in mapped(partial(lines_of, line), frame.iter_slices(SLICE_ROWS)):
+            file.write(body)
 
 
-def quoted(frame: pl.DataFrame, name: str) -> pl.Expr:
+def lines_of(line: pl.Expr, rows: pl.DataFrame) -> memoryview:
+    """The bytes of the lines that `line` makes of the rows."""
+    body = io.BytesIO()
+    rows.select(line.alias("line")).write_csv(body, include_header=False, quote_style="never")
+    return body.getbuffer()
+
+
+def quoted(frame: pl.DataFrame, name: str, escapes: bool) -> pl.Expr:
     """A column as JSON strings; escaping is only paid for where a value needs it."""
-    if frame[name].str.contains(r'["\\\x00-\x1f]').any():
+    if escapes and frame[name].str.contains(r'["\\\x00-\x1f]').any():
         return json_text.quoted(pl.col(name))
     return pl.lit('"') + pl.col(name) + pl.lit('"')
 

@@ -1,0 +1,33 @@
+"""Work on the next piece while this one is used: polars and numpy leave the interpreter lock alone meanwhile."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """The same items, the next one being made while the one before is used."""
+    end = object()
+    with ThreadPoolExecutor(1) as maker:
+        coming: Future[Item | object] = maker.submit(next, items, end)
+        while (item := coming.result()) is not end:
+            coming = maker.submit(next, items, end)
+            yield item  # type: ignore[misc]  # Not the end, so it is an item.
+
+
+def mapped(function: Callable[[Item], Result], items: Iterable[Item], threads: int = 2) -> Iterator[Result]:
+    """The results in the order of the items; no more than `threads` of them wait to be used."""
+    pending: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        for item in items:
+            if len(pending) == threads:
+                yield pending.popleft().result()
+            pending.append(pool.submit(function, item))
+        while pending:
+            yield pending.popleft().result()

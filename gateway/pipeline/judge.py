@@ -1,0 +1,95 @@
+"""A whole drop read and validated: chunk by chunk, the next one being read while one is judged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import polars as pl
+
+from gateway.pipeline.ahead import ahead
+from gateway.pipeline.damage import traces
+from gateway.pipeline.drop import Drop
+from gateway.pipeline.header import Header, read_header
+from gateway.pipeline.ndjson import NdjsonReader
+from gateway.pipeline.problems import Problems
+from gateway.pipeline.records import Records, framed
+from gateway.pipeline.rows import PLACE, Rows, csv_rows
+from gateway.pipeline.source import Source
+from gateway.pipeline.validate import Tallies, Terms, validate
+
+CHUNK_BYTES = 32 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A drop after validation.
+
+    good: as `validate` gives it. rejected: PLACE columns. json_columns: columns whose text is JSON.
+    escapes: whether a text can hold a character that JSON escapes.
+    """
+
+    good: pl.DataFrame
+    rejected: pl.DataFrame
+    blank: int
+    header: Header
+    json_columns: frozenset[str]
+    escapes: bool
+    tallies: Tallies
+
+
+def judge(source: Source, drop: Drop, problems: Problems) -> Judged:
+    """Read and validate the whole drop. Raises DropRefused."""
+    header, chunks = read(source, drop, problems)
+    terms = Terms(
+        drop.contract, drop.as_of, drop.timezone, drop.retention_days, drop.policy.strict, drop.policy.null_marker,
+        tuple(header.dates.items()),
+    )  # fmt: skip
+    goods, rejecteds, blank = [], [], 0
+    json_columns: set[str] = set()
+    escapes = source.format == "csv"
+    tallies = Tallies()
+    for rows in ahead(chunks):
+        kept = rows if not header.ignored else replace(rows, frame=rows.frame.drop(header.ignored))
+        good, rejected = validate(kept, terms, problems, tallies)
+        goods.append(good)
+        rejecteds.append(rejected)
+        blank += rows.blank
+        json_columns |= rows.json_columns
+        escapes = escapes or "backslash" in rows.traces
+    tallies.ids.tell(problems)
+    good = pl.concat(goods, how="diagonal") if goods else pl.DataFrame(schema=PLACE)
+    rejected = pl.concat(rejecteds) if rejecteds else pl.DataFrame(schema=PLACE)
+    return Judged(good, rejected, blank, header, frozenset(json_columns), escapes, tallies)
+
+
+def read(source: Source, drop: Drop, problems: Problems) -> tuple[Header, Iterator[Rows]]:
+    """The header, and the rows of the drop in chunks."""
+    if source.format == "ndjson":
+        return Header([]), ndjson_chunks(source, drop)
+    header = read_header(source.octets, drop.contract, problems)
+    return header, csv_chunks(source, header)
+
+
+def csv_chunks(source: Source, header: Header) -> Iterator[Rows]:
+    row = 1
+    for records in framed(source.octets, ord(header.delimiter), CHUNK_BYTES):
+        body = records.where(records.start >= header.stop)
+        if len(body):
+            rows = csv_rows(source, body, header.names, header.delimiter, row)
+            row += rows.frame.height + rows.broken.height
+            yield replace(rows, traces=traces_in(source, body))
+
+
+def ndjson_chunks(source: Source, drop: Drop) -> Iterator[Rows]:
+    row = 1
+    reader = NdjsonReader(source, drop.contract)
+    for records in framed(source.octets, None, CHUNK_BYTES):
+        rows = reader.rows(records, row)
+        row += rows.frame.height + rows.broken.height
+        yield replace(rows, traces=traces_in(source, records))
+
+
+def traces_in(source: Source, records: Records) -> frozenset[str]:
+    """What the bytes of some records can hold (see `damage`)."""
+    return traces(source.octets[records.start[0] : records.stop[-1]].tobytes())
