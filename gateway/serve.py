@@ -19,6 +19,7 @@ from gateway.contracts import samples
 from gateway.engine import Engine
 from gateway.errors import AlreadyServing, ConfigError, GatewayError
 from gateway.ledger import Ledger
+from gateway.pickup.folder import make_folders
 from gateway.pickup.pickup import Pickup
 from gateway.sftp.listener import SftpListener
 
@@ -66,6 +67,7 @@ async def listen(
 ) -> None:
     """Serve SFTP until the gateway is to stop."""
     listener = SftpListener(live, ledger, pickup)
+    taken = live.current
     sftp = live.current.gateway.sftp
     try:
         port = await listener.start()
@@ -74,21 +76,24 @@ async def listen(
     try:
         announce(welcome(live.current, port))
         log.info("serving", host=sftp.host, port=port, data=str(live.current.data_dir))
-        await follow_settings(live, pickup, stopping)
+        await follow_settings(live, taken, pickup, stopping)
         log.info("stopping: running jobs finish; a second signal ends them at once")
     finally:
         await listener.stop(SESSIONS_DRAIN_SECONDS)
 
 
-async def follow_settings(live: LiveSettings, pickup: Pickup, stopping: asyncio.Event) -> None:
-    """Take changed tenants, users and feeds while nothing stops us."""
+async def follow_settings(live: LiveSettings, taken: Settings, pickup: Pickup, stopping: asyncio.Event) -> None:
+    """Take changed tenants, users and feeds while nothing stops us; `taken` are those that are in use already."""
     while not stopping.is_set():
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stopping.wait(), FOLLOW_SECONDS)
         try:
-            if live.refresh():
-                log.info("settings have changed", tenants=sorted(live.current.tenants))
-                await asyncio.to_thread(take_settings, live.current, pickup)
+            live.refresh()
+            # A login refreshes them too, so that what `refresh` returns here does not tell whether they are new.
+            if taken is not live.current:
+                taken = live.current
+                log.info("settings have changed", tenants=sorted(taken.tenants))
+                await asyncio.to_thread(take_settings, taken, pickup)
         except (ConfigError, OSError) as error:
             log.error("changed settings cannot be used; those from before stay", error=str(error))
 
@@ -130,17 +135,6 @@ def alone_in(data_dir: Path) -> Iterator[None]:
         lock.write(f"{os.getpid()}\n")
         lock.flush()
         yield
-
-
-def make_folders(settings: Settings) -> None:
-    """The spool, and for each feed its folders in inbox, outbox and samples."""
-    for folder in ("uploads", "work"):
-        (settings.spool_dir / folder).mkdir(parents=True, exist_ok=True)
-    for name, tenant in settings.tenants.items():
-        for shown in ("inbox", "outbox", "samples"):
-            (settings.tenant_dir(name) / shown).mkdir(parents=True, exist_ok=True)
-            for feed in tenant.feeds:
-                (settings.tenant_dir(name) / shown / feed).mkdir(parents=True, exist_ok=True)
 
 
 def check_data_dir(settings: Settings) -> None:

@@ -123,31 +123,6 @@ def newest(ledger: Ledger, tenant: str, feed: str, path: str) -> DropRow | None:
     return drop_row(found) if found else None
 
 
-def find_visible(
-    ledger: Ledger, tenant: str, feed: str, path: str, now: datetime, grace_seconds: float
-) -> DropRow | None:
-    """The drop that a client sees under that name: the one in the inbox, else the newest claimed one within grace."""
-    before = newest(ledger, tenant, feed, path)
-    if before is not None and before.state in ("landed", "queued"):
-        return before
-    found = ledger.row(
-        f"{SELECT} WHERE drops.tenant = ? AND drops.feed = ? AND claimed_at > ? AND state IN ('claimed', 'done') "
-        "AND hidden = 0 AND coalesce(renamed_to, path) = ? ORDER BY claimed_at DESC, generation DESC LIMIT 1",
-        (tenant, feed, clock.text(now - timedelta(seconds=grace_seconds)), path),
-    )
-    return drop_row(found) if found else None
-
-
-def visible_in(ledger: Ledger, tenant: str, feed: str, now: datetime, grace_seconds: float) -> list[DropRow]:
-    """The claimed drops of a feed that a client still sees, oldest first."""
-    found = ledger.rows(
-        f"{SELECT} WHERE drops.tenant = ? AND drops.feed = ? AND claimed_at > ? AND state IN ('claimed', 'done') "
-        "AND hidden = 0 ORDER BY claimed_at, generation",
-        (tenant, feed, clock.text(now - timedelta(seconds=grace_seconds))),
-    )
-    return [drop_row(row) for row in found]
-
-
 def waiting(ledger: Ledger, tenant: str, feed: str) -> dict[str, WaitingFile]:
     """What must stand in a feed's inbox, by path."""
     found = ledger.rows(
@@ -259,16 +234,6 @@ def set_client_mtime(ledger: Ledger, drop_id: str, mtime: datetime) -> None:
 def set_sha256(ledger: Ledger, drop_id: str, sha256: str) -> None:
     """The digest of the claimed bytes."""
     change(ledger, drop_id, "state = 'claimed'", sha256=sha256)
-
-
-def hide(ledger: Ledger, drop_id: str) -> None:
-    """The client removed it after the claim: it is shown no more; the job goes on."""
-    change(ledger, drop_id, "state IN ('claimed', 'done')", hidden=1)
-
-
-def record_rename(ledger: Ledger, drop_id: str, new_path: str) -> None:
-    """The client renamed it after the claim: it is shown under the new name; the job keeps the first one."""
-    change(ledger, drop_id, "state IN ('claimed', 'done')", renamed_to=new_path)
 
 
 def move(ledger: Ledger, drop_id: str, old: Sequence[str], new: str, reason: str | None = None, **columns: Any) -> None:

@@ -1,4 +1,4 @@
-"""Folders below an inbox, walked component by component, never through a link."""
+"""The folders of feeds and of the spool; what is below an inbox is walked part by part, never through a link."""
 
 from __future__ import annotations
 
@@ -9,12 +9,32 @@ from pathlib import Path
 
 from gateway.config import Settings
 
+AREAS = ("inbox", "outbox", "samples")
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def inbox(settings: Settings, tenant: str, feed: str) -> Path:
     """Where a feed's drops land."""
     return settings.tenant_dir(tenant) / "inbox" / feed
+
+
+def make_folders(settings: Settings) -> None:
+    """The spool's folders, and those of every configured feed."""
+    for name in ("uploads", "work"):
+        make_durably(settings.spool_dir / name)
+    for tenant, configured in settings.tenants.items():
+        for area in AREAS:
+            make_durably(settings.tenant_dir(tenant) / area)
+            for feed in configured.feeds:
+                make_durably(settings.tenant_dir(tenant) / area / feed)
+
+
+def make_durably(folder: Path) -> None:
+    """The folder and those above it: what is put into them survives a power cut only when they do."""
+    if not folder.is_dir():
+        make_durably(folder.parent)
+        folder.mkdir(exist_ok=True)
+        sync(folder.parent)
 
 
 @contextmanager

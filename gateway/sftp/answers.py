@@ -74,9 +74,9 @@ def answered(
 
 
 def refusal(error: Exception, subject: object, tell: Callable[[str], None]) -> asyncssh.SFTPError:
-    """The answer to a request that failed. Clients often ask for names only to see whether they are there: no news."""
+    """The answer to a request that failed. Clients ask for names, and make folders, to see whether they are there."""
     reply = answer(error, shown(subject))
-    if not isinstance(error, FileNotFoundError):
+    if not isinstance(error, (FileNotFoundError, FileExistsError)):
         tell(reply.reason)
     return reply
 
@@ -90,10 +90,10 @@ def answer(error: BaseException, shown: str) -> asyncssh.SFTPError:
     if isinstance(error, OSError) and error.errno in SENTENCES:
         kind, sentence = SENTENCES[error.errno]
         if sentence in (OURS, FULL[1]):
-            log.error("sftp_request_failed", place=shown, errno=error.errno)
+            log.error("sftp request failed", place=shown, errno=error.errno)
         return kind(f"{shown}: {sentence}")
     # The text of an unknown error may hold anything, so neither the client nor the log gets it: only its kind.
-    log.error("sftp_request_failed", place=shown, error=type(error).__name__, at=origin(error))
+    log.error("sftp request failed", place=shown, error=type(error).__name__, at=origin(error))
     return asyncssh.SFTPFailure(f"{shown}: {OURS}")
 
 

@@ -17,13 +17,13 @@ from asyncssh.constants import FXF_APPEND, FXF_CREAT, FXF_TRUNC, FXF_WRITE
 
 from gateway.config import LiveSettings, UserSettings
 from gateway.errors import UploadRefused
-from gateway.pickup.folder import parent_of
+from gateway.pickup.folder import AREAS, parent_of
 from gateway.sftp.answers import answer, answered, refusal, shown
 from gateway.sftp.attributes import attributes, folder_attributes
 from gateway.sftp.handles import OpenFile, OpenUpload
 from gateway.sftp.inbox import Inbox, clock_time
 from gateway.sftp.names import Names
-from gateway.sftp.paths import AREAS, Place, feed_root, list_below, normal, open_below, place_of, stat_below
+from gateway.sftp.paths import Place, feed_root, list_below, normal, open_below, place_of, stat_below
 from gateway.sftp.uploads import Login, Uploads
 
 CHANGES = FXF_WRITE | FXF_APPEND | FXF_CREAT | FXF_TRUNC
@@ -61,10 +61,14 @@ class Filesystem(asyncssh.SFTPServer):
     @answered
     async def open(self, path: bytes, pflags: int, attrs: asyncssh.SFTPAttrs) -> object:
         if not pflags & CHANGES:
-            place = self._place(path)
-            return OpenFile(place, await asyncio.to_thread(self._open_reading, place))
+            return await self._open_file(path)
         place = self._place_in_inbox(path)
         return await asyncio.to_thread(self._inbox.open_writing, place, pflags)
+
+    @answered
+    async def open_file(self, path: bytes) -> OpenFile:
+        """Not a request: what a command reads is opened as `open` does it."""
+        return await self._open_file(path)
 
     async def close(self, file_obj: object) -> None:
         """The client's CLOSE, or the end of the session: only the session's mark tells which."""
@@ -122,9 +126,8 @@ class Filesystem(asyncssh.SFTPServer):
 
     @answered
     async def remove(self, path: bytes) -> None:
-        place = self._place(path)
-        if place.area == "outbox" and place.path:
-            await asyncio.to_thread(self._remove_result, place)
+        if result := self._place_of_result(path):
+            await asyncio.to_thread(self._remove_result, result, os.unlink)
         else:
             await asyncio.to_thread(self._inbox.remove, self._place_in_inbox(path))
 
@@ -134,7 +137,10 @@ class Filesystem(asyncssh.SFTPServer):
 
     @answered
     async def rmdir(self, path: bytes) -> None:
-        await asyncio.to_thread(self._inbox.remove_folder, self._place_in_inbox(path))
+        if result := self._place_of_result(path):
+            await asyncio.to_thread(self._remove_result, result, os.rmdir)
+        else:
+            await asyncio.to_thread(self._inbox.remove_folder, self._place_in_inbox(path))
 
     @answered
     async def rename(self, oldpath: bytes, newpath: bytes) -> None:
@@ -223,6 +229,14 @@ class Filesystem(asyncssh.SFTPServer):
             raise UploadRefused(f"{shown(path)}: nothing can be changed here; files go into {folders}")
         return place
 
+    def _place_of_result(self, path: bytes) -> Place | None:
+        """The place of what publishing has made in the outbox: it can be removed, and nothing else."""
+        try:
+            place = self._place(path)
+        except FileNotFoundError:
+            return None
+        return place if place.area == "outbox" and place.path else None
+
     def _root(self, place: Place) -> Path:
         return feed_root(self._live.current, self._login.tenant, place.area, place.feed)
 
@@ -246,6 +260,10 @@ class Filesystem(asyncssh.SFTPServer):
             return {name: attributes(found.status, found.size) for name, found in self._names.list(place).items()}
         return {name: attributes(status, status.st_size) for name, status in list_below(root, place.path).items()}
 
+    async def _open_file(self, path: bytes) -> OpenFile:
+        place = self._place(path)
+        return OpenFile(place, await asyncio.to_thread(self._open_reading, place))
+
     def _open_reading(self, place: Place) -> int:
         if not place.path:
             raise IsADirectoryError(21, os.strerror(21), str(place))
@@ -253,6 +271,6 @@ class Filesystem(asyncssh.SFTPServer):
             return self._names.open_reading(place)
         return open_below(self._root(place), place.path)
 
-    def _remove_result(self, place: Place) -> None:
+    def _remove_result(self, place: Place, remove: Callable[..., None]) -> None:
         with parent_of(self._root(place), place.path) as (folder, name):
-            os.unlink(name, dir_fd=folder)
+            remove(name, dir_fd=folder)

@@ -16,7 +16,7 @@ from asyncssh.constants import FXF_APPEND, FXF_CREAT, FXF_EXCL, FXF_TRUNC
 from gateway import clock
 from gateway.config import LiveSettings, Settings
 from gateway.errors import LedgerError, UploadRefused
-from gateway.ledger import Ledger, drops, uploads
+from gateway.ledger import Ledger, drops, uploads, visible
 from gateway.ledger.drops import DropRow
 from gateway.pickup.folder import parent_of
 from gateway.pickup.holding import holding
@@ -94,7 +94,7 @@ class Inbox:
         if found.partial is not None:
             self._uploads.discard(found.partial)
         elif found.claimed is not None:
-            drops.hide(self._ledger, found.claimed.id)
+            visible.hide(self._ledger, self._name(place))
         else:
             self._unless_claimed(place, self._remove_standing, self.remove)
 
@@ -146,7 +146,7 @@ class Inbox:
             raise UploadRefused(
                 f"{old}: the file is being processed for feed {old.feed}; upload it again to {new} instead"
             )
-        drops.record_rename(self._ledger, drop.id, new.path)
+        visible.rename(self._ledger, drop, new.path)
 
     def _rename_folder(self, old: Place, new: Place) -> None:
         if list_below(self._root(old), old.path):
@@ -169,6 +169,8 @@ class Inbox:
             if upload_id is not None and not final:
                 uploads.set_place(self._ledger, upload_id, new.feed, new.path)
             self._move(old, new)
+            # Or an earlier generation would come to light under a name that the client has just given up.
+            visible.hide(self._ledger, self._name(old))
         self._pickup.wake()
 
     def _move(self, old: Place, new: Place) -> None:
@@ -189,6 +191,7 @@ class Inbox:
             with parent_of(self._root(place), place.path) as (folder, name):
                 os.unlink(name, dir_fd=folder)
                 os.fsync(folder)
+            visible.hide(self._ledger, self._name(place))
 
     def _unless_claimed(self, place: Place, act: Callable[[Place], None], again: Callable[[Place], None]) -> None:
         """Do it to a file in the inbox; when a claim was quicker, let the claim finish and look at the name anew."""

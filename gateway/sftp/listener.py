@@ -9,7 +9,7 @@ from typing import Any
 import asyncssh
 import structlog
 
-from gateway.config import LiveSettings, Settings
+from gateway.config import LiveSettings
 from gateway.errors import ConfigError
 from gateway.ledger import Ledger
 from gateway.sftp.filesystem import Filesystem
@@ -17,7 +17,6 @@ from gateway.sftp.handler import check_asyncssh
 from gateway.sftp.inbox import Inbox
 from gateway.sftp.login import Keyring, LoginServer
 from gateway.sftp.names import Names
-from gateway.sftp.paths import AREAS, feed_root
 from gateway.sftp.session import SftpSession
 from gateway.sftp.uploads import Login, Uploads, Wakes
 
@@ -48,7 +47,6 @@ class SftpListener:
         check_asyncssh()
         settings = self._live.current
         await asyncio.to_thread(self._uploads.recover)
-        await asyncio.to_thread(make_folders, settings)
         sftp = settings.gateway.sftp
         options: dict[str, Any] = {
             "server_host_keys": [load_host_key(path) for path in settings.host_key_paths],
@@ -112,7 +110,7 @@ async def finished(waiting: list[asyncio.Future[None]] | list[asyncio.Task[None]
     if waiting:
         _, late = await asyncio.wait(waiting, timeout=STOP_SECONDS)
         if late:
-            log.warning("sftp_stop_was_late", sessions=len(late))
+            log.warning("sessions did not end in time", count=len(late))
 
 
 def load_host_key(path: Path) -> asyncssh.SSHKey:
@@ -123,11 +121,3 @@ def load_host_key(path: Path) -> asyncssh.SSHKey:
             f"gateway.toml: sftp.host_keys: {path} cannot be used ({error}); "
             f"make one with: ssh-keygen -t ed25519 -N '' -f {path}"
         ) from error
-
-
-def make_folders(settings: Settings) -> None:
-    """The folders of every configured feed."""
-    for tenant, configured in settings.tenants.items():
-        for area in AREAS:
-            for feed in configured.feeds:
-                feed_root(settings, tenant, area, feed)

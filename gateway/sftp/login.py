@@ -42,7 +42,7 @@ class Keyring:
         try:
             self._live.refresh()
         except ConfigError as error:
-            log.error("settings_refused", reason=str(error))
+            log.error("changed settings cannot be used; those from before stay", error=str(error))
 
     def tenant_of(self, username: str) -> str | None:
         found = self._live.current.user(username)
@@ -99,7 +99,7 @@ class LoginServer(asyncssh.SSHServer):
     def connection_lost(self, exc: Exception | None) -> None:
         self._connections.discard(self._connection)
         if self._login is not None:
-            log.info("logged_out", tenant=self._login.tenant, user=self._login.username, address=self._login.address)
+            log.info("logged out", tenant=self._login.tenant, user=self._login.username, address=self._login.address)
 
     def begin_auth(self, username: str) -> bool:
         self._keyring.refresh()
@@ -112,7 +112,7 @@ class LoginServer(asyncssh.SSHServer):
             return
         address = (self._info("peername") or [None])[0]
         self._login = Login(tenant, username, address, self._info("client_version"))
-        log.info("logged_in", tenant=tenant, user=username, address=address, client=self._login.client)
+        log.info("logged in", tenant=tenant, user=username, address=address, client=self._login.client)
 
     def public_key_auth_supported(self) -> bool:
         return True
@@ -128,7 +128,7 @@ class LoginServer(asyncssh.SSHServer):
         if not known:
             # People type passwords where the username goes: an unknown one is not logged.
             user = username if self._keyring.tenant_of(username) else None
-            log.warning("login_refused", user=user, address=(self._info("peername") or [None])[0])
+            log.warning("login refused", user=user, address=(self._info("peername") or [None])[0])
         return known
 
     def kbdint_auth_supported(self) -> bool:
@@ -148,5 +148,5 @@ def parsed(username: str, keys: tuple[str, ...]) -> list[asyncssh.SSHKey]:
         try:
             found.append(asyncssh.import_public_key(text))
         except asyncssh.KeyImportError:
-            log.error("key_refused", user=username, number=number)
+            log.error("key cannot be read", user=username, number=number)
     return found

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from gateway import clock
 from gateway.config import LiveSettings, Settings
-from gateway.ledger import Ledger, drops, uploads
+from gateway.ledger import Ledger, drops, uploads, visible
 from gateway.ledger.drops import DropRow
 from gateway.ledger.uploads import UploadRow
 from gateway.pickup.claim import original_path
@@ -68,7 +68,7 @@ class Names:
         standing = list_below(self._root(place), place.path)
         now = clock.now()
         names: dict[str, Found] = {}
-        for drop in drops.visible_in(self._ledger, self._login.tenant, place.feed, now, self._grace_seconds):
+        for drop in visible.claimed(self._ledger, self._login.tenant, place.feed, now, self._grace_seconds):
             put(names, place, drop.shown_path, self._claimed_as(drop))
         for name, status in standing.items():
             names[name] = Found(inside(place, name), status, status.st_size)
@@ -94,7 +94,7 @@ class Names:
     def visible_drop(self, place: Place) -> DropRow | None:
         """The drop that is shown under the name, in the inbox or claimed."""
         name = self._login.tenant, place.feed, place.path
-        return drops.find_visible(self._ledger, *name, clock.now(), self._grace_seconds)
+        return visible.find(self._ledger, name, clock.now(), self._grace_seconds)
 
     def _partial(self, place: Place) -> Found | None:
         row = uploads.partial(self._ledger, self._login.tenant, self._login.username, place.feed, place.path)

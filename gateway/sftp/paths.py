@@ -14,9 +14,8 @@ from pathlib import Path
 
 from gateway.config import Settings
 from gateway.errors import UploadRefused
-from gateway.pickup.folder import FOLDER, parent_of, sync
+from gateway.pickup.folder import AREAS, FOLDER, make_durably, parent_of
 
-AREAS = ("inbox", "outbox", "samples")
 NAME_BYTES_MAX = 255
 PATH_BYTES_MAX = 4096
 FOLDERS_MAX = 16
@@ -72,10 +71,7 @@ def normal(raw: bytes) -> str:
 def feed_root(settings: Settings, tenant: str, area: str, feed: str) -> Path:
     """The folder of a feed in an area; made, durably, when it is missing."""
     root = settings.tenant_dir(tenant) / area / feed
-    if not root.is_dir():
-        root.mkdir(parents=True, exist_ok=True)
-        for folder in (root.parent, *root.parent.parents[:2]):
-            sync(folder)
+    make_durably(root)
     return root
 
 

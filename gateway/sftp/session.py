@@ -1,5 +1,7 @@
 """The SFTP session: frames a channel's packets, writes and reads on a short path, hands the rest to asyncssh's handler.
 
+A session that asks for a command instead of SFTP is answered by `checksums`.
+
 Because it sees the packets, it knows a client's CLOSE from a broken connection (DESIGN.md, invariant 2).
 """
 
@@ -12,8 +14,9 @@ from typing import Any
 import asyncssh
 import structlog
 
-from gateway.sftp import packets
+from gateway.sftp import checksums, packets
 from gateway.sftp.answers import answer, origin
+from gateway.sftp.filesystem import Filesystem
 from gateway.sftp.handler import EXTENSION_NAMES, ReplyWriter, RequestFeed, RequestHandler
 from gateway.sftp.handles import OpenUpload
 from gateway.sftp.packets import PacketBuffer, Pieces
@@ -32,7 +35,7 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
 
     def __init__(
         self,
-        open_filesystem: Callable[[Any, Callable[[str], None]], asyncssh.SFTPServer],
+        open_filesystem: Callable[[Any, Callable[[str], None]], Filesystem],
         on_end: Callable[[SftpSession], None],
         handles_max: int,
     ) -> None:
@@ -45,7 +48,9 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
         self._writable = True
         self._paused = False
         self._pumping = False
+        self._flush_is_due = False
         self._ended = False
+        self._command: str | None = None
         self._told: set[str] = set()
         self.served: asyncio.Task[None] | None = None
         """Runs until every handle of the session is closed."""
@@ -56,14 +61,24 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
     def subsystem_requested(self, subsystem: str) -> bool:
         return subsystem == "sftp"
 
+    def exec_requested(self, command: str) -> bool:
+        self._command = command
+        return True
+
+    def shell_requested(self) -> bool:
+        return self.exec_requested("")
+
     def session_started(self) -> None:
+        if self._command is not None:
+            self.served = asyncio.create_task(self._run(self._command))
+            return
         self._feed = RequestFeed(self._channel, self._pump)
         filesystem = self._open_filesystem(self._channel, self.tell)
         self._handler = RequestHandler(filesystem, self._feed, ReplyWriter(self._channel, self._send, self._close))
         self.served = asyncio.create_task(self._serve())
 
     def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
-        if datatype is None:
+        if datatype is None and self._command is None:
             self._buffer.feed(data)
             self._pump()
 
@@ -91,27 +106,42 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
                 self._channel.write_stderr(f"{sentence}\r\n".encode())
             self._told.add(sentence)
 
+    async def _run(self, command: str) -> None:
+        try:
+            # What is wrong is in the result; it is not to be told twice.
+            filesystem = self._open_filesystem(self._channel, lambda sentence: None)
+            result = await checksums.run(command, filesystem, self._channel.is_closing)
+            if not self._channel.is_closing():
+                self._channel.write(result.out.encode())
+                self._channel.write_stderr(result.err.encode())
+            self._channel.exit(result.code)
+        except Exception as error:
+            log.error("command failed", error=type(error).__name__, at=origin(error))
+            self._channel.exit(1)
+        finally:
+            self._on_end(self)
+
     async def _serve(self) -> None:
         try:
             await self._handler.run()
         except Exception as error:
-            log.error("sftp_session_failed", error=type(error).__name__, at=origin(error))
+            log.error("sftp session failed", error=type(error).__name__, at=origin(error))
             self._close()
         finally:
             self._on_end(self)
 
     def _pump(self) -> None:
         """Take packets while the handler is idle; a packet that cannot be framed ends the session and no other."""
-        if self._pumping or self.served is None:
+        if self._pumping or self.served is None or self._command is not None:
             return
         self._pumping = True
         try:
             self._take_packets()
         except packets.BadPacket as error:
-            log.warning("sftp_bad_packet", reason=str(error))
+            log.warning("sftp packet cannot be framed", reason=str(error))
             self._give_up()
         except Exception as error:
-            log.error("sftp_session_failed", error=type(error).__name__, at=origin(error))
+            log.error("sftp session failed", error=type(error).__name__, at=origin(error))
             self._give_up()
         finally:
             self._pumping = False
@@ -125,9 +155,14 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
             self._take(packet)
             if self._reply_bytes > REPLY_BYTES:
                 self._flush()
-        self._flush()
         if self._ended and self._feed.idle:
+            self._flush()
             self._feed.end()
+        elif self._replies and not self._flush_is_due:
+            # Once a turn of the event loop, however many packets it brings: asyncio complains of every write to a
+            # connection that the client has reset, until it says so.
+            self._flush_is_due = True
+            asyncio.get_running_loop().call_soon(self._flush)
 
     def _take(self, packet: Pieces) -> None:
         kind = packet[0][0]
@@ -192,6 +227,7 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
         self._reply_bytes += len(reply)
 
     def _flush(self) -> None:
+        self._flush_is_due = False
         if self._replies:
             replies, self._replies, self._reply_bytes = self._replies, [], 0
             self._send(b"".join(replies))

@@ -211,7 +211,7 @@ class Uploads:
             username=row.username,
             client_mtime=client_mtime,
         )
-        log.info("upload_landed", tenant=row.tenant, user=row.username, place=str(place), upload=row.id, drop=drop_id)
+        log.info("upload landed", tenant=row.tenant, user=row.username, place=str(place), upload=row.id, drop=drop_id)
         self._pickup.wake()
 
     def _store_temporary(self, row: UploadRow, size: int) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from gateway import clock
 from gateway.errors import LedgerError
-from gateway.ledger import Ledger, drops, jobs
+from gateway.ledger import Ledger, drops, jobs, visible
 from gateway.ledger.drops import DropRow, Landing
 from gateway.ledger.jobs import Ending
 
@@ -198,19 +198,19 @@ def test_a_claimed_name_stays_visible_for_its_grace_and_under_its_new_name(ledge
     drop_id = jobs.get(ledger, completed(ledger)).drop_id
 
     def seen(path: str, seconds: float = 0) -> str | None:
-        found = drops.find_visible(ledger, "acme", "profiles", path, NOW + timedelta(seconds=seconds), 300)
+        found = visible.find(ledger, ("acme", "profiles", path), NOW + timedelta(seconds=seconds), 300)
         return found.id if found else None
 
     assert seen("a.csv") == drop_id
     assert seen("a.csv", 301) is None
-    drops.record_rename(ledger, drop_id, "b.csv")
+    visible.rename(ledger, drops.get(ledger, drop_id), "b.csv")
     assert (seen("a.csv"), seen("b.csv")) == (None, drop_id)
     newer = landed(ledger, "b.csv")
     assert seen("b.csv") == newer.id
     drops.withdraw(ledger, newer.id, "removed")
-    drops.hide(ledger, drop_id)
+    visible.hide(ledger, ("acme", "profiles", "b.csv"))
     assert seen("b.csv") is None
-    assert drops.visible_in(ledger, "acme", "profiles", NOW, 300) == []
+    assert visible.claimed(ledger, "acme", "profiles", NOW, 300) == []
 
 
 def test_a_rename_onto_an_unsettled_drop_supersedes_it(ledger: Ledger) -> None:

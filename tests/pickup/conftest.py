@@ -16,10 +16,9 @@ from gateway.engine import Engine
 from gateway.ledger import Ledger, drops, jobs, uploads
 from gateway.ledger.drops import DropRow
 from gateway.ledger.jobs import JobRow
-from gateway.pickup.folder import inbox
+from gateway.pickup.folder import inbox, make_folders
 from gateway.pickup.landing import land, spool_path
 from gateway.pickup.pickup import Pickup
-from gateway.serve import make_folders
 
 PATIENCE_SECONDS = 40.0
 PROFILES = b"identity,Name\nann,Ann\nbob,Bob\n"

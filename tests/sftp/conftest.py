@@ -18,6 +18,7 @@ import pytest
 
 from gateway.config import LiveSettings
 from gateway.ledger import Ledger
+from gateway.pickup.folder import make_folders
 from gateway.pickup.scan import Scan
 from gateway.sftp.listener import SftpListener
 
@@ -55,7 +56,7 @@ class Running:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.live = LiveSettings(root)
-        self.live.current.data_dir.mkdir(exist_ok=True)
+        make_folders(self.live.current)
         self.ledger = Ledger(self.live.current.ledger_path)
         self.scan = Scan(self.live, self.ledger)
         self.pickup = Waking(self.scan)
