@@ -39,7 +39,9 @@ def keys(model: type[Section], given: Mapping[str, Any] | None = None) -> Iterat
     for name, field in model.model_fields.items():
         if not is_table(field):
             yield from comment(field.description or "")
-            yield f"{name} = {toml(field.default if given is None else given.get(name, field.default))}"
+            value = (given or {}).get(name, field.default)
+            # A key without a default stands there as an example, to be uncommented.
+            yield f"# {name} = {toml((field.examples or [''])[0])}" if value is None else f"{name} = {toml(value)}"
 
 
 def is_table(field: FieldInfo) -> bool:

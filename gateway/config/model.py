@@ -156,7 +156,7 @@ class TenantSettings(Section):
     """"test" or "production". Only a test tenant can be reset."""
     timezone: str = "UTC"
     """The zone of times that name none, as in "Europe/Dublin"."""
-    retention_days: int | None = Field(default=None, ge=1)
+    retention_days: int | None = Field(default=None, ge=1, examples=[365])
     """Events older than this are rejected; without it, none is too old."""
     users: Mapping[str, UserSettings] = Field(default_factory=dict)
     feeds: Mapping[str, FeedSettings] = Field(default_factory=dict)
