@@ -170,6 +170,7 @@ def work(pipe: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=end_with_parent, name="parent-watch", daemon=True).start()
     pipeline = importlib.import_module("gateway.pipeline")
+    pipeline.warm_up()
     pipe.send(READY)
     while True:
         try:
