@@ -22,7 +22,6 @@ from typing import Any
 from scripts.benchmarks.generate import BREAKAGES, generated
 
 
-
 def ours(path: Path, out: Path) -> dict[str, Any]:
     """The gateway's pipeline with every rule on: hash, read, validate, order, write, fsync, publish."""
     from gateway import contracts
@@ -100,7 +99,10 @@ def compare(form: str, count: int, pairs: int, folder: Path) -> dict[str, Any]:
         "what": f"{count:,} rows {form}, {path.stat().st_size / 1e6:.0f} MB, {len(BREAKAGES)} kinds of bad rows",
         "ratio": {"median": median(ratios), "min": min(ratios), "max": max(ratios)},
         **{
-            name: {key: median(run[key] for run in done) for key in ("seconds", "cpu_seconds", "peak_mb", "accepted", "rejected")}
+            name: {
+                key: median(run[key] for run in done)
+                for key in ("seconds", "cpu_seconds", "peak_mb", "accepted", "rejected")
+            }
             for name, done in runs.items()
         },
     }
