@@ -165,10 +165,12 @@ def test_metadata_in_a_csv_is_json_with_doubled_quotes(run: Run) -> None:
 
 
 @pytest.mark.rule("U78")
-def test_metadata_values_keep_their_types(userpilot: Run) -> None:
+@pytest.mark.parametrize("beside", [{}, {"long": 12345678901234567890}], ids=["plain", "beside a long number"])
+def test_metadata_values_keep_their_types(userpilot: Run, beside: Record) -> None:
     metadata = {
         "text": "Dublin, Ireland", "number": 28, "fraction": 1.5, "date": "2023-11-01 14:35:36.173103",
         "zeros": "007", "yes": True, "nothing": None, "list": [1, "a", {"b": None}],
+        **beside,
     }  # fmt: skip
     result = userpilot(record("identify_user", metadata=metadata))
     assert [row["metadata"] for row in result.accepted] == [metadata]
