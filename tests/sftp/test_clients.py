@@ -1,18 +1,25 @@
-"""Other clients than OpenSSH's sftp: scp, paramiko, asyncssh."""
+"""Clients that partners use, with all that they do of themselves: temporary names, times, looks after the upload."""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import io
 import os
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import paramiko
 import pytest
+import structlog
 
-from tests.sftp.conftest import Running
+from tests.sftp.conftest import Running, until
+from tests.sftp.partners import Curl, Lftp, Partner, Psftp, Rclone, Sshfs, TemporaryLftp, done
 
 SIZE = 1_000_000
+BIG = 50_000_000
+PARTNERS = (Partner, Psftp, Lftp, TemporaryLftp, Curl, Rclone, Sshfs)
+INBOX, OUTBOX = "/inbox/events", "/outbox/events"
 
 
 @pytest.fixture
@@ -20,6 +27,153 @@ def source(tmp_path: Path) -> Path:
     path = tmp_path / "source.csv"
     path.write_bytes(os.urandom(SIZE))
     return path
+
+
+@pytest.fixture
+def shorter(tmp_path: Path, source: Path) -> Path:
+    path = tmp_path / "shorter.csv"
+    path.write_bytes(os.urandom(SIZE // 2))
+    return path
+
+
+@pytest.fixture(autouse=True)
+def log_is_quiet(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """What clients do in the ordinary way is nothing that an operator is warned of."""
+    with structlog.testing.capture_logs() as logged:
+        yield
+    assert [entry for entry in logged if entry["log_level"] not in ("debug", "info")] == []
+    assert [record.getMessage() for record in caplog.records if record.levelname in ("WARNING", "ERROR")] == []
+
+
+@pytest.fixture(params=PARTNERS, ids=lambda kind: kind.__name__)
+async def partner(request: pytest.FixtureRequest, server: Running) -> AsyncIterator[Partner]:
+    found: Partner = request.param(server)
+    await found.start()
+    yield found
+    await found.stop()
+
+
+async def landed(server: Running, *expected: tuple[str, int]) -> None:
+    """Path and bytes of what waits for its claim. sshfs comes back from a close before it is answered."""
+
+    def found() -> list[tuple[str, int]]:
+        return [(path, size) for path, _, state, size in server.drops() if state == "landed"]
+
+    await until(lambda: found() == list(expected) and not server.spooled())
+
+
+async def test_a_partner_overwrites_looks_renames_and_removes(
+    partner: Partner, server: Running, source: Path, shorter: Path, tmp_path: Path
+) -> None:
+    await partner.put(source, f"{INBOX}/a.csv")
+    await landed(server, ("a.csv", SIZE))
+    await partner.put(shorter, f"{INBOX}/a.csv")
+    await landed(server, ("a.csv", SIZE // 2))
+    await partner.rename(f"{INBOX}/a.csv", f"{INBOX}/b.csv")
+    await partner.make_and_remove_folder(f"{INBOX}/folder")
+    await partner.put(source, f"{INBOX}/c.csv")
+    await landed(server, ("b.csv", SIZE // 2), ("c.csv", SIZE))
+    await partner.remove(f"{INBOX}/c.csv")
+    assert await partner.names(INBOX) == ["b.csv"]
+    await partner.get(f"{INBOX}/b.csv", tmp_path / "back.csv")
+    assert (tmp_path / "back.csv").read_bytes() == shorter.read_bytes()
+    await landed(server, ("b.csv", SIZE // 2))
+
+
+async def test_a_claimed_name_is_still_the_partners(
+    partner: Partner, server: Running, source: Path, shorter: Path, tmp_path: Path
+) -> None:
+    await partner.put(source, f"{INBOX}/a.csv")
+    await landed(server, ("a.csv", SIZE))
+    server.claim()
+    assert await partner.names(INBOX) == ["a.csv"]
+    await partner.get(f"{INBOX}/a.csv", tmp_path / "back.csv")
+    assert (tmp_path / "back.csv").read_bytes() == source.read_bytes()
+    await partner.put(shorter, f"{INBOX}/a.csv")
+    await landed(server, ("a.csv", SIZE // 2))
+    assert server.drops() == [("a.csv", 1, "claimed", SIZE), ("a.csv", 2, "landed", SIZE // 2)]
+    await partner.remove(f"{INBOX}/a.csv")
+    assert await partner.names(INBOX) == []
+    assert server.drops() == [("a.csv", 1, "claimed", SIZE), ("a.csv", 2, "withdrawn", SIZE // 2)]
+
+
+async def test_a_partner_fetches_a_report_and_removes_it(partner: Partner, server: Running, tmp_path: Path) -> None:
+    server.tree("outbox", "events", "a.csv.report.json").write_text("{}")
+    assert await partner.names(OUTBOX) == ["a.csv.report.json"]
+    await partner.get(f"{OUTBOX}/a.csv.report.json", tmp_path / "report.json")
+    assert (tmp_path / "report.json").read_text() == "{}"
+    await partner.remove(f"{OUTBOX}/a.csv.report.json")
+    assert await partner.names(OUTBOX) == []
+
+
+async def test_a_killed_upload_is_no_drop_and_the_next_try_is_one(
+    partner: Partner, server: Running, tmp_path: Path
+) -> None:
+    big = tmp_path / "big.csv"
+    big.write_bytes(os.urandom(BIG))
+    process = await partner.begin(partner.putting(big, f"{INBOX}/a.csv"))
+    await until(lambda: [path for path in server.spooled() if path.stat().st_size > SIZE])
+    await partner.kill(process)
+    await until(lambda: server.uploads()[0][1] != "open")
+    ((_, state, size),) = server.uploads()
+    assert (state, server.drops()) == ("incomplete", [])
+    assert 0 < size < BIG
+    await partner.resume(big, f"{INBOX}/a.csv")
+    await landed(server, ("a.csv", BIG))
+    assert server.inbox("a.csv").read_bytes() == big.read_bytes()
+    assert len(server.uploads()) == (1 if partner.can_resume else 2)
+
+
+async def test_rclone_checks_by_md5_sha1_and_bytes_before_and_after_the_claim(server: Running, tmp_path: Path) -> None:
+    rclone = Rclone(server)
+    await rclone.start()
+    folder = tmp_path / "drops"
+    folder.mkdir()
+    for name in ("a.csv", "it's $1 (of) \u00fc.csv"):
+        (folder / name).write_bytes(os.urandom(SIZE))
+    await rclone.do(f"copy {folder} gw:{INBOX}")
+    for claimed in (False, True):
+        if claimed:
+            server.claim()
+        for options in ([], ["--download"]):
+            command = [*rclone.base(), "check", *options, str(folder), f"gw:{INBOX}"]
+            ended = await server.run(*rclone.at_home(command))
+            assert "2 matching files" in ended.err
+            assert "could not be checked" not in ended.err
+        sums = await rclone.do(f"sha1sum gw:{INBOX}")
+        assert hashlib.sha1((folder / "a.csv").read_bytes(), usedforsecurity=False).hexdigest() in sums
+    (folder / "a.csv").unlink()
+    await rclone.do(f"sync {folder} gw:{INBOX}")
+    assert len(await rclone.names(INBOX)) == 1
+
+
+async def test_folders_are_copied_twice_without_a_complaint(server: Running, source: Path, shorter: Path) -> None:
+    folder = source.parent / "drops"
+    (folder / "inner").mkdir(parents=True)
+    source.rename(folder / "a.csv")
+    shorter.rename(folder / "inner" / "b.csv")
+    psftp, lftp = Psftp(server), Lftp(server)
+    await psftp.start()
+    scp = ["scp", "-rp", *server.options(), "-P", str(server.port), str(folder), f"{lftp.at}:inbox/events/"]
+    pscp = ["pscp", "-q", "-r", *psftp.options(), str(folder), f"{lftp.at}:inbox/events/"]
+    for _ in range(2):
+        done(await server.run(*scp))
+        done(await server.run(*psftp.at_home(pscp)))
+        done(await server.sftp(f"put -R {folder} inbox/events"))
+        await lftp.do(f"mirror -R {folder} {INBOX}/drops")
+        await landed(server, ("drops/a.csv", SIZE), ("drops/inner/b.csv", SIZE // 2))
+        server.claim()
+    assert {row[0] for row in server.drops()} == {"drops/a.csv", "drops/inner/b.csv"}
+
+
+async def test_folders_of_results_are_removed_with_the_results(server: Running) -> None:
+    folder = server.tree("outbox", "events", "2026")
+    folder.mkdir()
+    (folder / "a.csv.report.json").write_text("{}")
+    rclone = Rclone(server)
+    await rclone.start()
+    await rclone.do(f"purge gw:{OUTBOX}/2026")
+    assert not folder.exists()
 
 
 def paramiko_round_trip(server: Running, source: Path) -> bytes:

@@ -62,6 +62,31 @@ async def test_removing_a_claimed_name_hides_it_and_leaves_the_job(server: Runni
     assert server.drops() == [("a.csv", 1, "claimed", 6)]
 
 
+async def test_a_removed_name_brings_no_earlier_generation_to_light(server: Running) -> None:
+    async with server.client() as client:
+        for _ in range(2):
+            await put(client, "a.csv")
+            server.claim()
+        await put(client, "a.csv", b"third\n")
+        await client.remove("inbox/events/a.csv")
+        assert not await client.exists("inbox/events/a.csv")
+        assert await client.listdir("inbox/events") == []
+    assert [state for _, _, state, _ in server.drops()] == ["claimed", "claimed", "withdrawn"]
+
+
+@pytest.mark.parametrize("is_claimed", [False, True])
+async def test_a_name_that_was_renamed_brings_no_earlier_generation_to_light(server: Running, is_claimed: bool) -> None:
+    async with server.client() as client:
+        for content in (b"first\n", b"second\n"):
+            await put(client, "a.csv", content)
+            if is_claimed or content == b"first\n":
+                server.claim()
+        await client.rename("inbox/events/a.csv", "inbox/events/b.csv")
+        assert await client.listdir("inbox/events") == ["b.csv"]
+        assert not await client.exists("inbox/events/a.csv")
+        assert await read(client, "b.csv") == b"second\n"
+
+
 async def test_renaming_a_claimed_name_within_its_feed_is_remembered(server: Running) -> None:
     async with server.client() as client:
         await put(client, "a.csv")

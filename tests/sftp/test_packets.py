@@ -258,3 +258,15 @@ async def test_a_client_that_does_not_read_its_replies_does_not_fill_the_memory(
             raw.send(READ, string(handle) + struct.pack(">QI", 0, 1_000_000))
         for _ in range(100):
             assert len(await raw.receive()) == 1_000_009
+
+
+async def test_a_client_that_leaves_in_the_middle_is_written_to_no_more(
+    server: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with server.raw() as raw:
+        handle = await raw.open("inbox/events/a.csv")
+        for number in range(20_000):
+            raw.write(handle, number * 10, b"x" * 10)
+        raw.process.channel.get_connection().abort()
+    await until(lambda: server.uploads()[0][1] != "open")
+    assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
