@@ -142,7 +142,7 @@ def job_facts(found: JobRow) -> list[tuple[str, Any]]:
     facts = [
         ("job", found.id),
         ("file", f"{found.tenant}/{found.feed}/{found.filename} ({found.file_size:,} bytes)"),
-        ("status", f"{found.status} since {shown_time(found.status_since)}, tries {found.tries}"),
+        ("status", f"{status_words(found)} since {shown_time(found.status_since)}, tries {found.tries}"),
         ("uploaded", f"{shown_time(found.uploaded_on)} by {found.uploaded_by or 'a local program'}"),
         (
             "ran",
@@ -157,6 +157,11 @@ def job_facts(found: JobRow) -> list[tuple[str, Any]]:
         ("repaired", repaired_so_far(found)),
     ]
     return [(name, value) for name, value in facts if value]
+
+
+def status_words(found: JobRow) -> str:
+    """What people see: In Progress, with the step, until it is Completed or Failed (C21)."""
+    return found.status.capitalize() if found.status in ledger_jobs.ENDED else f"In Progress ({found.status})"
 
 
 def repaired_so_far(found: JobRow) -> str:

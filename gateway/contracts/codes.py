@@ -147,6 +147,12 @@ _ALL = (
     Code("bad_language", "error", "Not a language tag.", "Use a BCP 47 tag, such as en-US."),
     Code("bad_tags", "error", "Not a list of tags.", "Separate tags with ; or write a JSON array of strings."),
     Code(
+        "not_text_value",
+        "error",
+        "The value is an object, an array, true or false, not text.",
+        "Write the value as a JSON string.",
+    ),
+    Code(
         "not_object",
         "error",
         "The value is not a JSON object.",

@@ -61,8 +61,9 @@ class JobRow:
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON: times as the ledger writes them, and without the staged outcome."""
-        plain = {name: drops.sql(value) for name, value in asdict(self).items() if name != "outcome"}
-        return {"job_id": plain.pop("id")} | plain
+        left_out = ("id", "outcome")
+        plain = {name: drops.sql(value) for name, value in asdict(self).items() if name not in left_out}
+        return {"job_id": self.id, "links": f"/v1/imports/jobs/{self.id}"} | plain
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import csv
-import difflib
 import io
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from gateway.config import did_you_mean
@@ -16,11 +15,10 @@ from gateway.pipeline.nested import nested_columns
 from gateway.pipeline.problems import Problems
 from gateway.pipeline.records import framed
 from gateway.pipeline.source import Octets
+from gateway.pipeline.unknown import tell_unknown
 
 DELIMITERS = ",;\t|"
 COLUMNS_MAX = 4096
-# How like a known column a further one must be to be taken for it: emial is like Email, Nickname is not like Name.
-MISSPELT_MIN = 0.8
 SMART_QUOTES = frozenset("\u201c\u201d\u201e\u2018\u2019\u201a\u00ab\u00bb")
 
 
@@ -71,21 +69,10 @@ def read_header(octets: Octets, contract: Contract, problems: Problems) -> Heade
         raise DropRefused("duplicate_column", twice, line=1, column=contract.nested)
     further = [name for name in names if name not in known and name not in nested]
     ignored = frozenset(further if contract.further_columns == "ignore" else ())
-    for name in names:
-        near = did_you_mean(name, known)
-        if name in ignored:
-            problems.add_of_file("unknown_column", f"{name}: no such column; it is ignored{near}", column=name, line=1)
-        elif name in further and (near := misspelt(name, names, known)):
-            problems.add_of_file("unknown_column", f"{name}: kept as a property of its own{near}", column=name, line=1)
+    for name in further:
+        tell_unknown(name, names, contract, problems, line)
     raw = octets[start:stop].tobytes()
     return Header(names, delimiter, dates, ignored, raw if stop > end else raw + b"\n", stop)
-
-
-def misspelt(name: str, names: list[str], known: Collection[str]) -> str:
-    """`; did you mean 'x'?` where a column of the contract differs in case only, or is nearly so named and missing."""
-    likely = {c.lower(): c for c in known if c not in names or c.lower() == name.lower()}
-    near = difflib.get_close_matches(name.lower(), likely, n=1, cutoff=MISSPELT_MIN)
-    return f"; did you mean '{likely[near[0]]}'?" if near else ""
 
 
 def delimiter_of(octets: Octets, contract: Contract) -> tuple[str, int]:
@@ -159,21 +146,28 @@ def refuse_unusable(names: list[str]) -> None:
 def refuse_missing(names: list[str], contract: Contract) -> None:
     """Each of the contract's `header_columns` groups has a column in the header, in its exact case (C28 to C30)."""
     lower = {name.lower(): name for name in names}
+    for key in contract.identity[:1]:
+        if other := next((name for name in names if name != key and name.lower() == key.lower()), None):
+            raise wrong_case(other, key)
     for group in contract.header_columns:
         if set(group) & set(names):
             continue
         for wanted in group:
             if other := lower.get(wanted.lower()):
-                raise DropRefused(
-                    "wrong_case_column", f"'{other}' in the header must be spelt '{wanted}'", line=1, column=other,
-                    hint=f"Rename the column '{other}' to '{wanted}' and drop the file again.",
-                )  # fmt: skip
+                raise wrong_case(other, wanted)
         near = "".join(did_you_mean(wanted, names) for wanted in group)
         wanted = " or ".join(f"'{name}'" for name in group)
         raise DropRefused(
             "missing_column", f"the header has no column {wanted}{near}", line=1, column=group[0],
             hint=f"Add the column {wanted}. The header has: {', '.join(names)[:500]}",
         )  # fmt: skip
+
+
+def wrong_case(found: str, wanted: str) -> DropRefused:
+    return DropRefused(
+        "wrong_case_column", f"'{found}' in the header must be spelt '{wanted}'", line=1, column=found,
+        hint=f"Rename the column '{found}' to '{wanted}' and drop the file again.",
+    )  # fmt: skip
 
 
 def date_columns(names: list[str], contract: Contract, problems: Problems) -> Iterator[tuple[str, str]]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import polars as pl
 
+from gateway.errors import DropRefused
 from gateway.pipeline.ahead import ahead
 from gateway.pipeline.damage import traces
 from gateway.pipeline.drop import Drop
@@ -16,6 +17,7 @@ from gateway.pipeline.problems import Problems
 from gateway.pipeline.records import Records, framed
 from gateway.pipeline.rows import PLACE, Rows, csv_rows
 from gateway.pipeline.source import Source
+from gateway.pipeline.unknown import tell_unknown
 from gateway.pipeline.validate import Tallies, Terms, validate
 
 CHUNK_BYTES = 32 << 20
@@ -47,6 +49,7 @@ def judge(source: Source, drop: Drop, problems: Problems) -> Judged:
     )  # fmt: skip
     goods, rejecteds, blank = [], [], 0
     json_columns: set[str] = set()
+    unknown: dict[str, tuple[int, int]] = {}
     escapes = source.format == "csv"
     tallies = Tallies()
     for rows in ahead(chunks):
@@ -56,8 +59,14 @@ def judge(source: Source, drop: Drop, problems: Problems) -> Judged:
         rejecteds.append(rejected)
         blank += rows.blank
         json_columns |= rows.json_columns
+        for name, place in rows.unknown.items():
+            unknown.setdefault(name, place)
         escapes = escapes or "backslash" in rows.traces
+    for name, (row, line) in unknown.items():
+        tell_unknown(name, unknown, drop.contract, problems, line, row)
     tallies.ids.tell(problems)
+    if source.format == "ndjson" and blank and not any(frame.height for frame in goods + rejecteds):
+        raise DropRefused("empty_file", "the file has only blank lines", line=1)
     good = pl.concat(goods, how="diagonal") if goods else pl.DataFrame(schema=PLACE)
     rejected = pl.concat(rejecteds) if rejecteds else pl.DataFrame(schema=PLACE)
     return Judged(good, rejected, blank, header, frozenset(json_columns), escapes, tallies)

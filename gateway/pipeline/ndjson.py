@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+from collections.abc import Collection
 from typing import Any
 
 import polars as pl
@@ -11,8 +13,10 @@ from gateway.contracts import Contract
 from gateway.pipeline import json_text
 from gateway.pipeline.json_text import JsonFault
 from gateway.pipeline.records import Records
-from gateway.pipeline.rows import INDEX, Rows, gathered, is_blank, place_of
+from gateway.pipeline.rows import INDEX, LINE, ROW, Rows, gathered, is_blank, place_of
 from gateway.pipeline.source import Source
+
+KEYS_SAMPLED = 2000
 
 
 class NdjsonReader:
@@ -25,7 +29,9 @@ class NdjsonReader:
     def __init__(self, source: Source, contract: Contract) -> None:
         self._source = source
         self._declared = [column.name for column in contract.columns]
+        self._known = set(self._declared)
         self._json = {column.name for column in contract.columns if column.type in ("object", "tags")}
+        self._text = {column.name for column in contract.columns if column.type == "string"}
         self._keeps_further = contract.further_columns == "keep"
         self._inexact = inexact_pattern(contract)
         # A file with one bad line is likely to have more, so from then on lines are screened before they are parsed.
@@ -38,7 +44,7 @@ class NdjsonReader:
         kept = records.where(~blank)
         lines = lines_of(gathered(self._source.octets, kept))
         frame, exact = self._read_by_polars(kept, lines)
-        exact_frame, faults = self._read_exactly(lines, exact)
+        exact_frame, faults, no_text = self._read_exactly(lines, exact, first_row)
         if exact_frame.height:
             frame = pl.concat([frame, exact_frame], how="diagonal").sort(INDEX)
         self._wary = self._wary or bool(faults)
@@ -49,7 +55,23 @@ class NdjsonReader:
             code=pl.Series([fault.code for fault in faults.values()], dtype=pl.String),
             message=pl.Series([fault.message for fault in faults.values()], dtype=pl.String),
         )
-        return Rows(placed, broken, int(blank.sum()), further, canonical=True)
+        unknown = self._first_seen(placed, further) if self._keeps_further else self._sampled_keys(lines, places)
+        return Rows(
+            placed, broken, int(blank.sum()), further, canonical=True, unknown=unknown, no_text=no_text
+        )  # fmt: skip
+
+    def _first_seen(self, rows: pl.DataFrame, names: Collection[str]) -> dict[str, tuple[int, int]]:
+        """Row and line where each of these columns has its first value."""
+        first = {name: int(rows[name].is_not_null().arg_max() or 0) for name in names}
+        return {name: (rows[ROW][at], rows[LINE][at]) for name, at in first.items()}
+
+    def _sampled_keys(self, lines: pl.Series, places: pl.DataFrame) -> dict[str, tuple[int, int]]:
+        """Keys that the contract does not know, in up to KEYS_SAMPLED lines that are evenly spread."""
+        found: dict[str, tuple[int, int]] = {}
+        for at in range(0, len(lines), max(1, -(-len(lines) // KEYS_SAMPLED))):
+            for name in keys_of(lines[at]) - self._known:
+                found.setdefault(name, (places[ROW][at], places[LINE][at]))
+        return found
 
     def _read_by_polars(self, records: Records, lines: pl.Series) -> tuple[pl.DataFrame, pl.Series]:
         """The lines that polars reads, with their INDEX, and a mask of those that are left to be read exactly.
@@ -90,8 +112,14 @@ class NdjsonReader:
         strings = [name for name, dtype in further.items() if dtype == pl.String]
         return frame.with_columns(json_text.quoted(pl.col(name)).alias(name) for name in strings), strings
 
-    def _read_exactly(self, lines: pl.Series, chosen: pl.Series) -> tuple[pl.DataFrame, dict[int, JsonFault]]:
-        """The chosen lines one by one: the broken few, and those that polars would not read exactly."""
+    def _read_exactly(
+        self, lines: pl.Series, chosen: pl.Series, first_row: int
+    ) -> tuple[pl.DataFrame, dict[int, JsonFault], dict[str, list[int]]]:
+        """The chosen lines one by one: the broken few, and those that polars would not read exactly.
+
+        Returns also, by column, the record numbers of values that are not text where text is wanted.
+        """
+        no_text: dict[str, list[int]] = {}
         found: dict[str, list[str | None]] = {name: [] for name in self._declared}
         index: list[int] = []
         faults: dict[int, JsonFault] = {}
@@ -106,8 +134,11 @@ class NdjsonReader:
             else:
                 index.append(at)
                 self._append(value, found, len(index) - 1)
+                for name in self._text & value.keys():
+                    if isinstance(value[name], dict | list | bool):
+                        no_text.setdefault(name, []).append(first_row + at)
         schema = {INDEX: pl.Int64} | dict.fromkeys(found, pl.String)
-        return pl.DataFrame({INDEX: index} | found, schema=schema), faults
+        return pl.DataFrame({INDEX: index} | found, schema=schema), faults, no_text
 
     def _append(self, value: dict[str, Any], found: dict[str, list[str | None]], before: int) -> None:
         """Put one object into the columns; a key that is new gets a column with `before` nulls."""
@@ -118,6 +149,15 @@ class NdjsonReader:
             inner = value.get(name)
             plain = name in self._declared and name not in self._json
             column.append(None if inner is None else as_text(inner, plain))
+
+
+def keys_of(line: str) -> set[str]:
+    """The keys of a line that is a JSON object; none of a line that is not."""
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        return set()
+    return set(value) if isinstance(value, dict) else set()
 
 
 def inexact_pattern(contract: Contract) -> str:

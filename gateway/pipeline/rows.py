@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -29,6 +30,8 @@ class Rows:
     json_columns: columns whose text is JSON (`"a"`, `1`, `{"b": 2}`), so that types survive.
     traces: the kinds of damage that the bytes can have (see `damage`).
     canonical: whether JSON text is in canonical form already (see `json_text`).
+    unknown: JSON keys that are none of the contract's, with row and line of the first.
+    no_text: by column, the record numbers where JSON has an object, an array or a boolean instead of text.
     """
 
     frame: pl.DataFrame
@@ -37,6 +40,8 @@ class Rows:
     json_columns: frozenset[str] = field(default_factory=frozenset)
     traces: frozenset[str] = field(default_factory=frozenset)
     canonical: bool = False
+    unknown: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    no_text: Mapping[str, list[int]] = field(default_factory=dict)
 
 
 def csv_rows(source: Source, records: Records, header: list[str], delimiter: str, first_row: int) -> Rows:

@@ -151,7 +151,7 @@ def format_of(octets: Octets, name: str, contract: Contract) -> Format:
             hint="Write NDJSON: one object on each line, without enclosing brackets, without commas between lines.",
             line=1,
         )
-    found: Format = "ndjson" if begin == b"{" or suffix in NDJSON_SUFFIXES else "csv"
+    found: Format = "ndjson" if begin in (b"{", b"[") or suffix in NDJSON_SUFFIXES else "csv"
     if found not in contract.formats:
         takes = " or ".join(kind.upper() for kind in contract.formats)
         raise DropRefused("wrong_format", f"the file is {found.upper()}; '{contract.name}' takes {takes}", line=1)

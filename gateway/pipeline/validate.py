@@ -56,7 +56,9 @@ def validate(rows: Rows, terms: Terms, problems: Problems, tallies: Tallies) -> 
     and of the file. rejected: PLACE columns. Both in the order of the file.
     """
     raw = without_blanks(with_nested(rows.frame, terms.contract), terms)
+    raw, markers = without_markers(raw, terms)
     findings = Findings(raw)
+    findings.apply(raw, text_checks(rows))
     findings.apply(raw, damage.checks(raw, terms.contract, rows.traces))
     tallies.ids.add(raw, terms.contract)
     raw = with_defaults(raw, terms, findings)
@@ -65,7 +67,11 @@ def validate(rows: Rows, terms: Terms, problems: Problems, tallies: Tallies) -> 
     frame = with_json(raw, terms.contract, findings, rows.canonical)
     frame = with_normal_forms(frame, terms, findings, tallies.times)
     frame = with_user_agents(frame, terms.contract)
-    frame = with_time(frame, raw, terms, findings)
+    frame = with_time(frame, terms, findings)
+    frame = frame.with_columns(
+        pl.when(markers[name]).then(pl.lit(terms.null_marker)).otherwise(pl.col(name)).alias(name)
+        for name in markers.columns
+    )
     findings.tell(rows.broken, problems)
     refused = pl.concat([rows.broken.select(*PLACE), frame.filter(findings.rejected).select(*PLACE)])
     return frame.filter(~findings.rejected), refused.sort(ROW)
@@ -85,6 +91,29 @@ def without_blanks(frame: pl.DataFrame, terms: Terms) -> pl.DataFrame:
         ignored = [name for name in names if name not in keep.columns]
         frame = frame.with_columns(pl.when(~holds).then(pl.col(name)).alias(name) for name in ignored)
     return frame
+
+
+def without_markers(frame: pl.DataFrame, terms: Terms) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Cells that hold the feed's null marker as null, and a mask of them for each column that has some.
+
+    A marker blanks what is stored; identities and required columns cannot be blanked, so there it is only blank.
+    """
+    if terms.null_marker is None:
+        return frame, pl.DataFrame()
+    names = [name for name in frame.columns if name not in PLACE]
+    masks = frame.select((pl.col(name) == terms.null_marker).fill_null(False) for name in names)
+    marked = [name for name in names if masks[name].any()]
+    frame = frame.with_columns(pl.when(~masks[name]).then(pl.col(name)).alias(name) for name in marked)
+    fixed = {*terms.contract.identity, *(column.name for column in terms.contract.columns if column.required)}
+    return frame, masks.select(name for name in marked if name not in fixed)
+
+
+def text_checks(rows: Rows) -> Iterator[Check]:
+    """JSON values that are no text where text is wanted (U54, U73, U89)."""
+    for name, numbers in rows.no_text.items():
+        # A key that `keep` ignores is null by now.
+        broken = pl.col(ROW).is_in(numbers) & pl.col(name).is_not_null()
+        yield Check(name, "not_text_value", broken, f"{name}: expected text, found {{value}}")
 
 
 def with_defaults(frame: pl.DataFrame, terms: Terms, findings: Findings) -> pl.DataFrame:
@@ -191,8 +220,6 @@ def column_rules(column: Column, terms: Terms) -> tuple[pl.Expr, list[Check]]:
     raw, value = pl.col(RAW + column.name), pl.col(column.name)
     rule = value_types.rule_for(column)
     form = rule.normalise(raw) if rule else raw
-    if terms.null_marker is not None:
-        form = pl.when(raw == terms.null_marker).then(raw).otherwise(form)
     judged: list[tuple[str, pl.Expr, str]] = []
     if rule:
         judged.append((rule.code, raw.is_not_null() & value.is_null(), f'expected {rule.expected}, found "{{value}}"'))
@@ -266,7 +293,7 @@ def family(agent: str, take: str) -> str | None:
     return found.family if found else None
 
 
-def with_time(frame: pl.DataFrame, raw: pl.DataFrame, terms: Terms, findings: Findings) -> pl.DataFrame:
+def with_time(frame: pl.DataFrame, terms: Terms, findings: Findings) -> pl.DataFrame:
     """TIME, and the stored form of time columns; events must lie within the retention and not in the future (F25)."""
     contract = terms.contract
     as_of = pl.lit(terms.as_of.replace(tzinfo=None), dtype=times.UTC_MICROSECONDS)
@@ -275,14 +302,25 @@ def with_time(frame: pl.DataFrame, raw: pl.DataFrame, terms: Terms, findings: Fi
             continue
         moment = pl.col(column.name)
         if contract.time and contract.time.column == column.name:
+            source, own = time_source(column.name, terms)
             # A row without a time counts as of the landing of its drop (B8), and says so from here on.
-            moment = moment.fill_null(as_of) if contract.time.default_as_of else moment
-            frame = frame.with_columns(moment.alias(TIME))
+            own = own.fill_null(as_of) if contract.time.default_as_of else own
+            moment = own if source == column.name else moment
+            frame = frame.with_columns(own.alias(TIME))
             if contract.kind != "profiles":
-                findings.apply(frame, time_checks(column.name, as_of, terms))
+                findings.apply(frame, time_checks(source, as_of, terms))
         written = times.write_iso(moment) if column.type == "iso_time" else times.write_unix(moment)
         frame = frame.with_columns(written.alias(column.name))
     return frame
+
+
+def time_source(name: str, terms: Terms) -> tuple[str, pl.Expr]:
+    """The column of the rows' time, and its moments: `ts<dd/MM/yyyy HH:mm:ss>` is the time column with a format."""
+    for header, declared in terms.dates:
+        match = times.DATE_HEADER.match(header)
+        if match and match["name"] == name:
+            return header, times.parse_date(pl.col(header), declared, terms.zone)
+    return name, pl.col(name)
 
 
 def time_checks(name: str, as_of: pl.Expr, terms: Terms) -> Iterator[Check]:
