@@ -49,3 +49,15 @@ def test_the_lock_names_no_host() -> None:
 def test_asyncssh_is_pinned_exactly() -> None:
     assert "asyncssh==2.24.1" in PROJECT["project"]["dependencies"]
     assert re.search(r"^asyncssh==2\.24\.1 ", LOCK, re.MULTILINE)
+
+
+def test_log_events_are_short_sentences_in_lower_case() -> None:
+    events = [
+        (event.value, f"{path.relative_to(ROOT)}:{node.lineno}")
+        for path in (ROOT / "gateway").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).startswith("log.") and node.args
+        if isinstance(event := node.args[0], ast.Constant)
+    ]
+    assert len(events) > 20
+    assert [(event, at) for event, at in events if "_" in str(event) or not str(event)[:1].islower()] == []
