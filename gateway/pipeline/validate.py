@@ -257,7 +257,7 @@ def value_rules(column: Column, value: pl.Expr) -> Iterator[tuple[str, pl.Expr, 
         low = number >= column.min if column.min is not None else pl.lit(True)
         high = number <= column.max if column.max is not None else pl.lit(True)
         code = "not_non_negative_integer" if column.min == 0 and column.max is None else "out_of_range"
-        expected = "a non-negative integer" if code != "out_of_range" else f"{column.min or 0:g} to {column.max:g}"
+        expected = "a non-negative integer" if code != "out_of_range" else range_words(column.min, column.max)
         yield code, given & ~(low & high).fill_null(False), f'expected {expected}, found "{{value}}"'
     if column.length_min is not None:
         short = value.str.len_chars() < column.length_min
@@ -265,6 +265,12 @@ def value_rules(column: Column, value: pl.Expr) -> Iterator[tuple[str, pl.Expr, 
     if column.length_max is not None:
         long = value.str.len_chars() > column.length_max
         yield "too_long", given & long, f'expected {column.length_max} characters at most, found "{{value}}"'
+
+
+def range_words(low: float | None, high: float | None) -> str:
+    if low is None or high is None:
+        return f"{high:g} at most" if low is None else f"{low:g} or more"
+    return f"{low:g} to {high:g}"
 
 
 def with_user_agents(frame: pl.DataFrame, contract: Contract) -> pl.DataFrame:
