@@ -16,7 +16,7 @@ import pytest
 from tests.conftest import Run, clean_environment
 
 ROOT = Path(__file__).parents[1]
-SCRIPTS = sorted(path for path in (ROOT / "scripts").iterdir() if path.suffix != ".md")
+SCRIPTS = sorted(path for path in (ROOT / "scripts").iterdir() if path.is_file() and path.suffix != ".md")
 
 
 def environment(demo: Path) -> dict[str, str]:
@@ -33,6 +33,16 @@ def test_every_script_is_executable_and_bash(script: Path) -> None:
 def test_the_readme_has_a_line_for_every_script() -> None:
     lines = (ROOT / "scripts" / "README.md").read_text().splitlines()
     assert {line.split("`")[1] for line in lines} == {f"scripts/{path.name}" for path in SCRIPTS}
+
+
+def test_the_benchmarks_run(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [ROOT / "scripts" / "bench", "--quick", "--json", "--folder", tmp_path],
+        check=True, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    for result in json.loads(done.stdout):
+        assert result["gateway"]["accepted"] + result["gateway"]["rejected"] == 20_000
+        assert result["bare polars"]["accepted"] == 19_800
 
 
 def test_a_second_setup_changes_nothing() -> None:
