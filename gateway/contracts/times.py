@@ -14,7 +14,8 @@ ISO = (
     r"^[0-9]{4}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])[T ](?:[01][0-9]|2[0-3]):[0-5][0-9]"
     r"(?::[0-5][0-9](?:[.,][0-9]+)?)? ?(?:[zZ]|[+-](?:[01][0-9]|2[0-3])(?::?[0-5][0-9])?)?$"
 )
-OFFSET = r"[+-][0-9][0-9](?::?[0-9][0-9])?$"
+# A zone at the end of an ISO time; its date alone ends in one only where there is no time.
+ZONE = r" ?(?:[zZ]|[+-][0-9][0-9](?::?[0-9][0-9])?)$"
 UNIX_SECONDS = r"^-?[0-9]{1,11}(?:\.[0-9]{1,6})?$"
 UNIX_MILLISECONDS = r"^[0-9]{13}$"
 MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec"
@@ -56,28 +57,30 @@ def parse_iso(text: pl.Expr, zone: str) -> pl.Expr:
 
 
 def iso_series(texts: pl.Series, zone: str) -> pl.Series:
-    """`parse_iso` of a Series."""
-    text = pl.when(texts.str.contains(ISO)).then(texts.str.replace_all(",", ".", literal=True))
-    bare = text.str.strip_chars_end("zZ").str.strip_chars_end(" ")
-    frame = pl.select(text=text, bare=bare, zoned=text.str.contains(r"[zZ]$|[0-9] ?" + OFFSET))
-    shifted = texts.str.contains(r":[0-9][0-9](?:[.,][0-9]+)? ?" + OFFSET).fill_null(False).any()
-    local = pl.col("bare")
-    offset = pl.lit(None, dtype=pl.Duration("us"))
-    if shifted:
-        # The date part has a '-', so an offset is looked for behind the time only.
-        offset = offset_of(pl.col("text").str.extract(r":[0-9][0-9](?:\.[0-9]+)? ?([+-][0-9][0-9](?::?[0-9][0-9])?)$"))
-        local = local.str.replace(r"(:[0-9][0-9](?:\.[0-9]+)?) ?[+-][0-9][0-9](?::?[0-9][0-9])?$", "$1")
-    parsed = frame.lazy().select("zoned", offset=offset, local=parse_local(local))
-    moment = pl.col("local") - pl.col("offset").fill_null(pl.duration())
-    if zone != "UTC":
-        moment = pl.when(pl.col("zoned")).then(moment).otherwise(to_utc(pl.col("local"), zone))
-    return parsed.select(moment.cast(UTC_MICROSECONDS)).collect().to_series()
+    """`parse_iso` of a Series. Most files write their times in one way, and pay for nothing else."""
+    fits = texts.str.contains(ISO)
+    text = texts if fits.all() else texts.set(~fits, None)
+    if text.str.contains(",", literal=True).any():
+        text = text.str.replace_all(",", ".", literal=True)
+    zoned = text.str.contains(ZONE)
+    if not zoned.any():
+        return pl.select(to_utc(pl.lit(local_series(text)), zone)).to_series()
+    local = local_series(text.str.replace(ZONE, ""))
+    # The date part has a '-', so an offset is looked for behind the time only.
+    offset = offset_of(pl.lit(text.str.extract(r":[0-9][0-9](?:\.[0-9]+)? ?([+-][0-9][0-9](?::?[0-9][0-9])?)$")))
+    moment = pl.lit(local) - offset.fill_null(pl.duration())
+    return pl.select(pl.when(pl.lit(zoned)).then(moment).otherwise(to_utc(pl.lit(local), zone))).to_series()
 
 
-def parse_local(text: pl.Expr) -> pl.Expr:
+def local_series(text: pl.Series) -> pl.Series:
+    """Dates and times without a zone as Datetime in µs; those without seconds are few."""
     whole = text.str.replace(" ", "T", literal=True)
-    with_seconds = whole.str.strptime(UTC_MICROSECONDS, "%Y-%m-%dT%H:%M:%S%.f", strict=False)
-    return with_seconds.fill_null(whole.str.strptime(UTC_MICROSECONDS, "%Y-%m-%dT%H:%M", strict=False))
+    local = whole.str.strptime(UTC_MICROSECONDS, "%Y-%m-%dT%H:%M:%S%.f", strict=False)
+    if local.null_count() > text.null_count():
+        local = local.zip_with(
+            local.is_not_null(), whole.str.strptime(UTC_MICROSECONDS, "%Y-%m-%dT%H:%M", strict=False)
+        )
+    return local
 
 
 def offset_of(text: pl.Expr) -> pl.Expr:
@@ -91,13 +94,15 @@ def offset_of(text: pl.Expr) -> pl.Expr:
 
 def to_utc(local: pl.Expr, zone: str) -> pl.Expr:
     """Local wall-clock time in `zone` to UTC without a zone; null where the clocks skipped it."""
+    if zone == "UTC":
+        return local
     placed = local.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="null")
     return placed.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
 
 
 def has_no_zone(text: pl.Expr) -> pl.Expr:
     """True for an ISO time without a zone; of other text it says nothing."""
-    return ~text.str.contains(r"[zZ]$|:[0-9][0-9](?:[.,][0-9]+)? ?" + OFFSET)
+    return ~text.str.contains(ZONE)
 
 
 def parse_unix(text: pl.Expr) -> pl.Expr:

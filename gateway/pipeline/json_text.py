@@ -44,8 +44,14 @@ _NESTED_TWICE = f"(?:{_SCALAR}|{_object(_NESTED)}|{_array(_NESTED)})"
 SOUND_OBJECT = f"^{_SPACE}{_object(_NESTED_TWICE)}{_SPACE}$"
 SOUND_VALUE = f"^{_SPACE}{_NESTED_TWICE}{_SPACE}$"
 
+# What a cut-off line does not do.
+CLOSED_OBJECT = r"\}\s*$"
+
 # An escaped surrogate, or a number of 16 digits and more or with an exponent, where a value can stand.
-INEXACT = r"\\u[dD][89a-fA-F]|[:,\[]\s*-?(?:[0-9.]{16,}|[0-9.]+[eE])"
+SURROGATE = r"\\u[dD][89a-fA-F]"
+INEXACT = SURROGATE + r"|[:,\[]\s*-?(?:[0-9.]{16,}|[0-9.]+[eE])"
+# Any number but a short whole one, which is quicker to look for. What ends in a quote is the end of a time.
+ODD_NUMBER = r"[:,\[]\s*-?[0-9]+(?:\.[0-9]+[^0-9\"+:Z-]|[eE]|[0-9]{14}|\.[0-9]{14})"
 
 
 class Number(str):

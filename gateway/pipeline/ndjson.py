@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Collection
 from typing import Any
@@ -16,7 +15,8 @@ from gateway.pipeline.records import Records
 from gateway.pipeline.rows import INDEX, LINE, ROW, Rows, gathered, is_blank, place_of
 from gateway.pipeline.source import Source
 
-KEYS_SAMPLED = 2000
+KEYS_SAMPLED = 500
+BOOLEANS = ["true", "false"]
 
 
 class NdjsonReader:
@@ -33,9 +33,13 @@ class NdjsonReader:
         self._json = {column.name for column in contract.columns if column.type in ("object", "tags")}
         self._text = {column.name for column in contract.columns if column.type == "string"}
         self._keeps_further = contract.further_columns == "keep"
-        self._inexact = inexact_pattern(contract)
-        # A file with one bad line is likely to have more, so from then on lines are screened before they are parsed.
-        self._wary = False
+        self._pattern = inexact_pattern(contract)
+        self._quick_looks = [json_text.ODD_NUMBER, json_text.SURROGATE]
+        self._quick_looks += [
+            rf'"{pl.escape_regex(c.name)}"\s*:\s*[^{{\s]' for c in contract.columns if c.type == "object"
+        ]
+        # How closely lines are screened before they are parsed: as closely as the file has called for so far.
+        self._wary = 0
 
     def rows(self, records: Records, first_row: int) -> Rows:
         """The rows of one chunk; its first record that is not blank has the number `first_row`."""
@@ -47,7 +51,6 @@ class NdjsonReader:
         exact_frame, faults, no_text = self._read_exactly(lines, exact, first_row)
         if exact_frame.height:
             frame = pl.concat([frame, exact_frame], how="diagonal").sort(INDEX)
-        self._wary = self._wary or bool(faults)
         further = frozenset(name for name in frame.columns if name not in self._declared and name != INDEX)
         of_rows = places[frame[INDEX]] if faults else places
         placed = pl.concat([of_rows, frame.drop(INDEX)], how="horizontal")
@@ -62,7 +65,7 @@ class NdjsonReader:
 
     def _first_seen(self, rows: pl.DataFrame, names: Collection[str]) -> dict[str, tuple[int, int]]:
         """Row and line where each of these columns has its first value."""
-        first = {name: int(rows[name].is_not_null().arg_max() or 0) for name in names}
+        first = {name: int(rows[name].is_not_null().arg_max() or 0) for name in names if rows.height}
         return {name: (rows[ROW][at], rows[LINE][at]) for name, at in first.items()}
 
     def _sampled_keys(self, lines: pl.Series, places: pl.DataFrame) -> dict[str, tuple[int, int]]:
@@ -76,26 +79,46 @@ class NdjsonReader:
     def _read_by_polars(self, records: Records, lines: pl.Series) -> tuple[pl.DataFrame, pl.Series]:
         """The lines that polars reads, with their INDEX, and a mask of those that are left to be read exactly.
 
-        The first attempt takes all, so that a file without a bad line is screened for nothing. Where it fails, the
-        lines that are not surely sound are left out; should the parser still refuse, all are read exactly.
+        The first attempt takes all, so that a file without a bad line is parsed once. Where it fails, cut-off lines
+        are left out, which are most of the broken ones; then all that are not surely sound. Should the parser still
+        refuse, every line is read exactly.
         """
-        long = pl.Series(records.end - records.start > json_text.LINE_BYTES_UNSCREENED)
-        exact = lines.str.contains(self._inexact) | long
-        for wary in (self._wary, True):
-            left = exact | ~lines.str.contains(json_text.SOUND_OBJECT) if wary else exact
+        long = pl.Series(records.end - records.start > json_text.LINE_BYTES_UNSCREENED, dtype=pl.Boolean)
+        screens = (None, json_text.CLOSED_OBJECT, json_text.SOUND_OBJECT)
+        for at in range(self._wary, len(screens)):
+            screen = screens[at]
+            left = long if screen is None else long | ~lines.str.contains(screen)
             taken = ~left
-            body = gathered(self._source.octets, records.where(taken.to_numpy()))
             try:
-                frame, strings = self._parse(body)
+                frame, strings = self._parse(gathered(self._source.octets, records.where(taken.to_numpy())))
             except pl.exceptions.PolarsError:
+                # A file with one bad line is likely to have more of its kind.
+                self._wary = min(at + 1, len(screens) - 1)
                 continue
-            if frame.height != taken.sum():
-                raise AssertionError(f"polars read {frame.height} of {taken.sum()} lines")
-            frame = frame.with_columns(taken.arg_true().cast(pl.Int64).alias(INDEX))
-            mixed = holds_other_types(lines.filter(taken), strings)
-            return frame.filter(~mixed), left.scatter(taken.arg_true().filter(mixed), True)
+            read = lines.filter(taken)
+            if frame.height != len(read):
+                raise AssertionError(f"polars read {frame.height} of {len(read)} lines")
+            wrong = self._inexact(read, frame) | holds_other_types(read, strings)
+            index = taken.arg_true().cast(pl.Int64).alias(INDEX)
+            return frame.with_columns(index).filter(~wrong), left.scatter(index.filter(wrong), True)
         nothing = pl.DataFrame(schema=dict.fromkeys(self._declared, pl.String) | {INDEX: pl.Int64})
         return nothing, pl.repeat(True, len(lines), eager=True)
+
+    def _inexact(self, lines: pl.Series, frame: pl.DataFrame) -> pl.Series:
+        """The lines of which polars lost something that the contract wants to know.
+
+        Quick looks find those that can be such, and the pattern that decides is only tried on them.
+        """
+        texts = [pl.col(name) for name in self._declared if name not in self._json]
+        odd = [
+            ((text >= "[") & (text < "\\")) | ((text >= "{") & (text < "|")) | text.is_in(BOOLEANS) for text in texts
+        ]
+        suspects = frame.select(pl.any_horizontal(mask.fill_null(False) for mask in odd)).to_series()
+        for look in self._quick_looks:
+            suspects |= lines.str.contains(look)
+        index = suspects.arg_true()
+        decided = lines.gather(index).str.contains(self._pattern)
+        return pl.repeat(False, len(lines), eager=True).scatter(index.filter(decided), True)
 
     def _parse(self, body: bytes) -> tuple[pl.DataFrame, list[str]]:
         """Lines as text columns, further ones as JSON text, and which of these polars took for strings."""
@@ -103,12 +126,12 @@ class NdjsonReader:
             return pl.DataFrame(schema=dict.fromkeys(self._declared, pl.String)), []
         further: dict[str, Any] = {}
         if self._keeps_further:
-            inferred = pl.read_ndjson(io.BytesIO(body), infer_schema_length=None).schema
+            inferred = pl.read_ndjson(body, infer_schema_length=None).schema
             further = {name: dtype for name, dtype in inferred.items() if name not in self._declared}
             if not all(map(is_usable, further)):
                 raise pl.exceptions.ComputeError("a key holds control characters")
         schema = dict.fromkeys([*self._declared, *further], pl.String)
-        frame = pl.read_ndjson(io.BytesIO(body), schema=schema)
+        frame = pl.read_ndjson(body, schema=schema)
         strings = [name for name, dtype in further.items() if dtype == pl.String]
         return frame.with_columns(json_text.quoted(pl.col(name)).alias(name) for name in strings), strings
 
@@ -176,7 +199,7 @@ def lines_of(body: bytes) -> pl.Series:
     if not body:
         return pl.Series("line", dtype=pl.String)
     return pl.read_csv(
-        io.BytesIO(body), has_header=False, schema={"line": pl.String}, infer_schema=False, separator="\0",
+        body, has_header=False, schema={"line": pl.String}, infer_schema=False, separator="\0",
         quote_char=None, raise_if_empty=False,
     )["line"]  # fmt: skip
 

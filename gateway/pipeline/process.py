@@ -100,7 +100,9 @@ def result_columns(judged: Judged, drop: Drop, form: str) -> list[str]:
     names = [name for name in header.names if name not in header.ignored] or declared
     further = [name for name in good.columns if name not in names and name not in PLACE and name != TIME]
     filled = [name for name in further if good[name].is_not_null().any()]
-    return [name for name in [*names, *filled] if name in good.columns and name not in left_out]
+    found = [name for name in [*names, *filled] if name in good.columns and name not in left_out]
+    # A key that no object has is no column; a column of a CSV is one without any value too.
+    return found if form == "csv" else [name for name in found if good[name].is_not_null().any()]
 
 
 def conclude(

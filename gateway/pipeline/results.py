@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import io
+import json
 from collections.abc import Collection, Iterator
 from functools import partial
 from pathlib import Path
@@ -38,31 +38,36 @@ def write_ndjson(
 ) -> None:
     """The rows as NDJSON, null keys left out. Without `escapes` no text holds a character that JSON escapes."""
     declared = contract.by_name
-    members = []
+    parts: list[pl.Expr] = [pl.lit("{")]
     for name in columns:
         is_json = name in json_columns or (name in declared and declared[name].type in JSON_TYPES)
-        key = pl.select(json_text.quoted(pl.lit(name))).item()
         own = name in declared and declared[name].default is not None
-        text = pl.col(name) if is_json else quoted(frame, name, escapes or own)
-        members.append(pl.lit(f"{key}: ") + text)
-    line = pl.lit("{") + pl.concat_str(members, separator=", ", ignore_nulls=True) + pl.lit("}")
+        value = [pl.col(name)] if is_json else quoted(frame, name, escapes or own)
+        member = [pl.lit(f"{', ' if len(parts) > 1 else ''}{json_key(name)}: "), *value]
+        # A member that some rows lack is null there as a whole; the others are put together in one go.
+        parts += [pl.concat_str(member)] if frame[name].null_count() else member
+    line = pl.concat_str([*parts, pl.lit("}")], ignore_nulls=True)
+    if columns and frame[columns[0]].null_count():
+        # Rows that lack the first member begin with the comma of the next one.
+        line = line.str.replace(r"^\{, ", "{")
     with path.open("wb") as file:
-        for body in mapped(partial(lines_of, line), frame.iter_slices(SLICE_ROWS)):
-            file.write(body)
+        for rows in mapped(partial(lines_of, line), frame.iter_slices(SLICE_ROWS)):
+            rows.write_csv(file, include_header=False, quote_style="never")
 
 
-def lines_of(line: pl.Expr, rows: pl.DataFrame) -> memoryview:
-    """The bytes of the lines that `line` makes of the rows."""
-    body = io.BytesIO()
-    rows.select(line.alias("line")).write_csv(body, include_header=False, quote_style="never")
-    return body.getbuffer()
+def lines_of(line: pl.Expr, rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.select(line.alias("line"))
 
 
-def quoted(frame: pl.DataFrame, name: str, escapes: bool) -> pl.Expr:
-    """A column as JSON strings; escaping is only paid for where a value needs it."""
+def json_key(name: str) -> str:
+    return json.dumps(name, ensure_ascii=False)
+
+
+def quoted(frame: pl.DataFrame, name: str, escapes: bool) -> list[pl.Expr]:
+    """The parts of a JSON string of a column; escaping is only paid for where a value needs it."""
     if escapes and frame[name].str.contains(r'["\\\x00-\x1f]').any():
-        return json_text.quoted(pl.col(name))
-    return pl.lit('"') + pl.col(name) + pl.lit('"')
+        return [json_text.quoted(pl.col(name))]
+    return [pl.lit('"'), pl.col(name), pl.lit('"')]
 
 
 def write_parquet(frame: pl.DataFrame, contract: Contract, columns: list[str], path: Path) -> None:

@@ -84,7 +84,7 @@ def without_blanks(frame: pl.DataFrame, terms: Terms) -> pl.DataFrame:
     frame = frame.with_columns(missing)
     names = [name for name in frame.columns if name not in PLACE]
     frame = frame.with_columns(
-        pl.when(pl.col(name).str.contains(r"\S")).then(pl.col(name)).alias(name) for name in names
+        pl.when(pl.col(name).str.strip_chars() != "").then(pl.col(name)).alias(name) for name in names
     )
     for keep in contract.keep:
         holds = all_hold(keep.when)
