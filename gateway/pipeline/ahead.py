@@ -1,4 +1,4 @@
-"""Work on the next piece while this one is used: polars and numpy leave the interpreter lock alone meanwhile."""
+"""Work on the next pieces while one is used: polars and numpy leave the interpreter lock alone meanwhile."""
 
 from __future__ import annotations
 
@@ -9,16 +9,6 @@ from typing import TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-
-def ahead(items: Iterator[Item]) -> Iterator[Item]:
-    """The same items, the next one being made while the one before is used."""
-    end = object()
-    with ThreadPoolExecutor(1) as maker:
-        coming: Future[Item | object] = maker.submit(next, items, end)
-        while (item := coming.result()) is not end:
-            coming = maker.submit(next, items, end)
-            yield item  # type: ignore[misc]  # Not the end, so it is an item.
 
 
 def mapped(function: Callable[[Item], Result], items: Iterable[Item], threads: int = 2) -> Iterator[Result]:

@@ -12,37 +12,16 @@ from gateway.contracts import Contract
 from gateway.pipeline.findings import Check
 from gateway.pipeline.problems import Problems
 from gateway.pipeline.rows import LINE, ROW
+from gateway.pipeline.traces import SPREADSHEET_ERRORS
 
-SPREADSHEET_ERRORS = ("#N/A", "#REF!", "#VALUE!", "#DIV/0!", "#NAME?", "#NULL!", "#NUM!")
-# UTF-8 that was read as Latin-1 or Windows-1252 and written as UTF-8 again.
-MOJIBAKE = ("Ã", "Â", "â€")
 MOJIBAKE_VALUE = r"Ã[\u0080-\u00bf]|Â[\u00a0-\u00bf]|â€[\u0080-\u009f\u2018-\u201f\u2122\u0153¦¢]"
 SCIENTIFIC = r"^[0-9](?:[.,][0-9]+)?[eE]\+?[0-9]{1,3}$"
-NUL_ESCAPE = "\\u0000"
 
 # Lost zeros are guessed at only from enough ids, of one width but for a few, that are no running numbers.
 IDS_MIN = 20
 WIDTH_MIN = 5
 SHORTER_SHARE_MAX = 0.25
 DENSITY_MAX = 0.1
-
-
-def traces(text: bytes) -> frozenset[str]:
-    """Which kinds of damage a piece of a file can have at all, and whether it has a backslash.
-
-    Most have none, and cost no more than this look.
-    """
-    # The looks for one byte are far quicker than those for several, and mostly all that is needed.
-    found = set()
-    if b"#" in text and any(error.encode() in text for error in SPREADSHEET_ERRORS):
-        found.add("spreadsheet_error")
-    if not text.isascii() and any(mark.encode() in text for mark in MOJIBAKE):
-        found.add("mojibake")
-    if b"\\" in text:
-        found.add("backslash")
-        if NUL_ESCAPE.encode() in text:
-            found.add("nul_escape")
-    return frozenset(found)
 
 
 def checks(frame: pl.DataFrame, contract: Contract, found: frozenset[str]) -> Iterator[Check]:

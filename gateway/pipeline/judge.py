@@ -1,4 +1,4 @@
-"""A whole drop read and validated: chunk by chunk, the next one being read while one is judged."""
+"""A whole drop read and validated: chunk by chunk, the next ones being read while one is judged."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 from gateway.errors import DropRefused
-from gateway.pipeline.ahead import ahead
-from gateway.pipeline.damage import traces
+from gateway.pipeline.ahead import mapped
 from gateway.pipeline.drop import Drop
 from gateway.pipeline.header import Header, read_header
 from gateway.pipeline.ndjson import NdjsonReader
 from gateway.pipeline.problems import Problems
 from gateway.pipeline.records import Records, framed
-from gateway.pipeline.rows import PLACE, Rows, csv_rows
+from gateway.pipeline.rows import PLACE, Rows, csv_rows, is_blank
 from gateway.pipeline.source import Source
 from gateway.pipeline.unknown import tell_unknown
 from gateway.pipeline.validate import Tallies, Terms, validate
@@ -52,7 +51,7 @@ def judge(source: Source, drop: Drop, problems: Problems) -> Judged:
     unknown: dict[str, tuple[int, int]] = {}
     escapes = source.format == "csv"
     tallies = Tallies()
-    for rows in ahead(chunks):
+    for rows in chunks:
         kept = rows if not header.ignored else replace(rows, frame=rows.frame.drop(header.ignored))
         good, rejected = validate(kept, terms, problems, tallies)
         goods.append(good)
@@ -81,24 +80,38 @@ def read(source: Source, drop: Drop, problems: Problems) -> tuple[Header, Iterat
 
 
 def csv_chunks(source: Source, header: Header) -> Iterator[Rows]:
-    row = 1
-    for records in framed(source.octets, ord(header.delimiter), CHUNK_BYTES):
-        body = records.where(records.start >= header.stop)
-        if len(body):
-            rows = csv_rows(source, body, header.names, header.delimiter, row)
-            row += rows.frame.height + rows.broken.height
-            yield replace(rows, traces=traces_in(source, body))
+    def rows(piece: Piece) -> Rows:
+        read = csv_rows(source, piece.records, header.names, header.delimiter, piece.first_row)
+        return replace(read, blank=piece.blank)
+
+    return mapped(rows, pieces(source, ord(header.delimiter), header.stop))
 
 
 def ndjson_chunks(source: Source, drop: Drop) -> Iterator[Rows]:
-    row = 1
     reader = NdjsonReader(source, drop.contract)
-    for records in framed(source.octets, None, CHUNK_BYTES):
-        rows = reader.rows(records, row)
-        row += rows.frame.height + rows.broken.height
-        yield replace(rows, traces=traces_in(source, records))
+
+    def rows(piece: Piece) -> Rows:
+        read = reader.rows(piece.records, piece.first_row)
+        return replace(read, blank=piece.blank)
+
+    return mapped(rows, pieces(source, None, 0))
 
 
-def traces_in(source: Source, records: Records) -> frozenset[str]:
-    """What the bytes of some records can hold (see `damage`)."""
-    return traces(source.octets[records.start[0] : records.stop[-1]].tobytes())
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """The records of one chunk that are not blank, the number of the first, and how many blank lines were left out."""
+
+    records: Records
+    first_row: int
+    blank: int
+
+
+def pieces(source: Source, delimiter: int | None, begin: int) -> Iterator[Piece]:
+    """The records from `begin` on, in chunks that can be read apart from each other."""
+    row = 1
+    for records in framed(source.octets, delimiter, CHUNK_BYTES):
+        body = records.where(records.start >= begin)
+        blank = is_blank(source.octets, body)
+        kept = body.where(~blank)
+        yield Piece(kept, row, int(blank.sum()))
+        row += len(kept)

@@ -12,8 +12,9 @@ from gateway.contracts import Contract
 from gateway.pipeline import json_text
 from gateway.pipeline.json_text import JsonFault
 from gateway.pipeline.records import Records
-from gateway.pipeline.rows import INDEX, LINE, ROW, Rows, gathered, is_blank, place_of
+from gateway.pipeline.rows import INDEX, LINE, ROW, Rows, gathered, place_of
 from gateway.pipeline.source import Source
+from gateway.pipeline.traces import traces
 
 KEYS_SAMPLED = 500
 BOOLEANS = ["true", "false"]
@@ -42,12 +43,11 @@ class NdjsonReader:
         self._wary = 0
 
     def rows(self, records: Records, first_row: int) -> Rows:
-        """The rows of one chunk; its first record that is not blank has the number `first_row`."""
-        blank = is_blank(self._source.octets, records)
-        places = place_of(records, blank, first_row)
-        kept = records.where(~blank)
-        lines = lines_of(gathered(self._source.octets, kept))
-        frame, exact = self._read_by_polars(kept, lines)
+        """The rows of one chunk of records, none of them blank; the first has the number `first_row`."""
+        places = place_of(records, first_row)
+        body = gathered(self._source.octets, records)
+        lines = lines_of(body)
+        frame, exact = self._read_by_polars(records, lines, body)
         exact_frame, faults, no_text = self._read_exactly(lines, exact, first_row)
         if exact_frame.height:
             frame = pl.concat([frame, exact_frame], how="diagonal").sort(INDEX)
@@ -60,7 +60,7 @@ class NdjsonReader:
         )
         unknown = self._first_seen(placed, further) if self._keeps_further else self._sampled_keys(lines, places)
         return Rows(
-            placed, broken, int(blank.sum()), further, canonical=True, unknown=unknown, no_text=no_text
+            placed, broken, json_columns=further, traces=traces(body), canonical=True, unknown=unknown, no_text=no_text
         )  # fmt: skip
 
     def _first_seen(self, rows: pl.DataFrame, names: Collection[str]) -> dict[str, tuple[int, int]]:
@@ -76,7 +76,7 @@ class NdjsonReader:
                 found.setdefault(name, (places[ROW][at], places[LINE][at]))
         return found
 
-    def _read_by_polars(self, records: Records, lines: pl.Series) -> tuple[pl.DataFrame, pl.Series]:
+    def _read_by_polars(self, records: Records, lines: pl.Series, body: bytes) -> tuple[pl.DataFrame, pl.Series]:
         """The lines that polars reads, with their INDEX, and a mask of those that are left to be read exactly.
 
         The first attempt takes all, so that a file without a bad line is parsed once. Where it fails, cut-off lines
@@ -90,7 +90,8 @@ class NdjsonReader:
             left = long if screen is None else long | ~lines.str.contains(screen)
             taken = ~left
             try:
-                frame, strings = self._parse(gathered(self._source.octets, records.where(taken.to_numpy())))
+                some = body if taken.all() else gathered(self._source.octets, records.where(taken.to_numpy()))
+                frame, strings = self._parse(some)
             except pl.exceptions.PolarsError:
                 # A file with one bad line is likely to have more of its kind.
                 self._wary = min(at + 1, len(screens) - 1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -12,6 +11,9 @@ from numpy.typing import NDArray
 
 from gateway.pipeline.records import CR, LF, Records
 from gateway.pipeline.source import Octets, Source
+from gateway.pipeline.traces import traces
+
+SPACE = 32
 
 # Our own columns begin with a control character, which no column of a partner may hold.
 ROW, LINE, START, STOP, INDEX = "\x1frow", "\x1fline", "\x1fstart", "\x1fstop", "\x1findex"
@@ -45,10 +47,11 @@ class Rows:
 
 
 def csv_rows(source: Source, records: Records, header: list[str], delimiter: str, first_row: int) -> Rows:
-    """The rows of framed CSV records; a record with too few or too many fields or a stray quote is broken (C27)."""
-    blank = is_blank(source.octets, records)
-    places = place_of(records, blank, first_row)
-    records = records.where(~blank)
+    """The rows of framed CSV records, none of them blank (C27).
+
+    A record with too few or too many fields or a stray quote is broken.
+    """
+    places = place_of(records, first_row)
     width = len(header)
     faults = {
         "stray_quote": (records.stray, "a quote stands inside a value that is not quoted, or behind one that is"),
@@ -66,29 +69,33 @@ def csv_rows(source: Source, records: Records, header: list[str], delimiter: str
     good = records.where(~broken)
     schema = dict.fromkeys(header, pl.String)
     frame = pl.DataFrame(schema=schema)
-    if len(good):
+    body = gathered(source.octets, good)
+    if body:
         frame = pl.read_csv(
-            io.BytesIO(gathered(source.octets, good)), has_header=False, schema=schema, infer_schema=False,
+            body, has_header=False, schema=schema, infer_schema=False,
             separator=delimiter, raise_if_empty=False,
         )  # fmt: skip
     if frame.height != len(good):
         raise AssertionError(f"polars read {frame.height} of {len(good)} framed records")
     placed = pl.concat([places.filter(pl.Series(~broken)), frame], how="horizontal")
-    return Rows(placed, pl.concat(parts), int(blank.sum()))
+    return Rows(placed, pl.concat(parts), traces=traces(body))
 
 
 def is_blank(octets: Octets, records: Records) -> NDArray[np.bool_]:
     """Records of nothing but spaces and tabs."""
     blank: NDArray[np.bool_] = records.end == records.start
-    for at in np.flatnonzero((records.end - records.start < 64) & ~blank & (records.fields == 1)):
+    if len(octets) == 0 or len(records) == 0:
+        return blank
+    # Only what begins with a space can be blank, and that is rare.
+    first = octets[np.minimum(records.start, len(octets) - 1)]
+    for at in np.flatnonzero((first <= SPACE) & ~blank & (records.fields == 1)):
         blank[at] = not octets[records.start[at] : records.end[at]].tobytes().strip()
     return blank
 
 
-def place_of(records: Records, blank: NDArray[np.bool_], first_row: int) -> pl.DataFrame:
-    kept = records.where(~blank)
-    rows = np.arange(first_row, first_row + len(kept), dtype=np.int64)
-    return pl.DataFrame({ROW: rows, LINE: kept.line, START: kept.start, STOP: kept.stop}, schema=PLACE)
+def place_of(records: Records, first_row: int) -> pl.DataFrame:
+    rows = np.arange(first_row, first_row + len(records), dtype=np.int64)
+    return pl.DataFrame({ROW: rows, LINE: records.line, START: records.start, STOP: records.stop}, schema=PLACE)
 
 
 def gathered(octets: Octets, records: Records) -> bytes:
@@ -98,9 +105,11 @@ def gathered(octets: Octets, records: Records) -> bytes:
     apart = np.flatnonzero(records.start[1:] != records.stop[:-1])
     begins = records.start[np.concatenate([[0], apart + 1])]
     ends = records.stop[np.append(apart, len(records) - 1)]
-    body = np.concatenate([octets[begin:end] for begin, end in zip(begins, ends, strict=True)])
-    lengths = records.stop - records.start
-    finals = np.cumsum(lengths) - 1
-    # A record that ends in a lone CR, which polars does not take for a line ending.
-    body[finals[body[finals] == CR]] = LF
-    return body.tobytes() if body[-1] == LF else body.tobytes() + b"\n"
+    body = b"".join(octets[begin:end].data for begin, end in zip(begins, ends, strict=True))
+    lone = octets[records.stop - 1] == CR
+    if lone.any():
+        # Polars does not take a lone CR for the end of a line.
+        changed = bytearray(body)
+        np.frombuffer(changed, dtype=np.uint8)[(np.cumsum(records.stop - records.start) - 1)[lone]] = LF
+        body = bytes(changed)
+    return body if body.endswith(b"\n") else body + b"\n"
