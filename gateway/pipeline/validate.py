@@ -83,8 +83,12 @@ def without_blanks(frame: pl.DataFrame, terms: Terms) -> pl.DataFrame:
     missing = [pl.lit(None, dtype=pl.String).alias(c.name) for c in contract.columns if c.name not in frame.columns]
     frame = frame.with_columns(missing)
     names = [name for name in frame.columns if name not in PLACE]
+    # Whatever is blank begins with a character below "!", or has none.
+    maybe = frame.select((pl.col(name) < "!").any() | (pl.col(name) > "\x7f").any() for name in names).row(
+        0, named=True
+    )
     frame = frame.with_columns(
-        pl.when(pl.col(name).str.strip_chars() != "").then(pl.col(name)).alias(name) for name in names
+        pl.when(pl.col(name).str.strip_chars() != "").then(pl.col(name)).alias(name) for name in names if maybe[name]
     )
     for keep in contract.keep:
         holds = all_hold(keep.when)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import resource
 import shutil
 import subprocess
@@ -19,6 +20,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from gateway.engine import ALLOCATOR
 from scripts.benchmarks.generate import BREAKAGES, generated
 
 
@@ -78,7 +80,7 @@ def run_alone(name: str, path: Path, folder: Path) -> dict[str, Any]:
     try:
         done = subprocess.run(
             [sys.executable, "-m", "scripts.benchmarks.validation", name, str(path), str(out)],
-            check=True, capture_output=True, text=True,
+            check=True, capture_output=True, text=True, env=os.environ | (ALLOCATOR if name == "gateway" else {}),
         )  # fmt: skip
     finally:
         shutil.rmtree(out)
