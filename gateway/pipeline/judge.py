@@ -14,6 +14,7 @@ from gateway.pipeline.header import Header, read_header
 from gateway.pipeline.ndjson import NdjsonReader
 from gateway.pipeline.problems import Problems
 from gateway.pipeline.records import Records, framed
+from gateway.pipeline.results import rendered
 from gateway.pipeline.rows import PLACE, Rows, csv_rows, is_blank
 from gateway.pipeline.source import Source
 from gateway.pipeline.unknown import tell_unknown
@@ -26,7 +27,8 @@ CHUNK_BYTES = 32 << 20
 class Judged:
     """A drop after validation.
 
-    good: as `validate` gives it. rejected: PLACE columns. json_columns: columns whose text is JSON.
+    good: as `validate` gives it, or as `rendered` does. rejected: PLACE columns. json_columns: columns whose text is
+    JSON; further: those of them that good rows have a value in.
     escapes: whether a text can hold a character that JSON escapes.
     """
 
@@ -35,12 +37,13 @@ class Judged:
     blank: int
     header: Header
     json_columns: frozenset[str]
+    further: frozenset[str]
     escapes: bool
     tallies: Tallies
 
 
-def judge(source: Source, drop: Drop, problems: Problems) -> Judged:
-    """Read and validate the whole drop. Raises DropRefused."""
+def judge(source: Source, drop: Drop, problems: Problems, *, render: bool = False) -> Judged:
+    """Read and validate the whole drop; with `render` good rows are kept as NDJSON lines only. Raises DropRefused."""
     header, chunks = read(source, drop, problems)
     terms = Terms(
         drop.contract, drop.as_of, drop.timezone, drop.retention_days, drop.policy.strict, drop.policy.null_marker,
@@ -48,12 +51,16 @@ def judge(source: Source, drop: Drop, problems: Problems) -> Judged:
     )  # fmt: skip
     goods, rejecteds, blank = [], [], 0
     json_columns: set[str] = set()
+    further: set[str] = set()
     unknown: dict[str, tuple[int, int]] = {}
     escapes = source.format == "csv"
     tallies = Tallies()
     for rows in chunks:
         kept = rows if not header.ignored else replace(rows, frame=rows.frame.drop(header.ignored))
         good, rejected = validate(kept, terms, problems, tallies)
+        further |= {name for name in rows.json_columns if good[name].is_not_null().any()}
+        if render:
+            good = rendered(good, drop.contract, rows.json_columns, "backslash" in rows.traces)
         goods.append(good)
         rejecteds.append(rejected)
         blank += rows.blank
@@ -68,7 +75,7 @@ def judge(source: Source, drop: Drop, problems: Problems) -> Judged:
         raise DropRefused("empty_file", "the file has only blank lines", line=1)
     good = pl.concat(goods, how="diagonal") if goods else pl.DataFrame(schema=PLACE)
     rejected = pl.concat(rejecteds) if rejecteds else pl.DataFrame(schema=PLACE)
-    return Judged(good, rejected, blank, header, frozenset(json_columns), escapes, tallies)
+    return Judged(good, rejected, blank, header, frozenset(json_columns), frozenset(further), escapes, tallies)
 
 
 def read(source: Source, drop: Drop, problems: Problems) -> tuple[Header, Iterator[Rows]]:

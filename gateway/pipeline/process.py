@@ -48,7 +48,7 @@ def process(drop: Drop, staging: Path, progress: Progress = lambda status: None)
             return finish(drop, out, started, problems, Counts(), reports.Facts(drop.path.stat().st_size))
         note_circumstances(drop, problems)
         source = opened(drop.path, drop.name, drop.contract, drop.policy, staging)
-        judged = judge(source, drop, problems)
+        judged = judge(source, drop, problems, render=is_rendered(source, drop))
         progress("processing")
         return conclude(drop, source, judged, out, started, problems)
     except DropRefused as refusal:
@@ -147,7 +147,11 @@ def too_many_errors(drop: Drop, rejected: int, total: int) -> str:
 
 def write_accepted(drop: Drop, source: Source, judged: Judged, done: Ordered, out: Staging) -> list[str]:
     """The accepted rows in the format of the drop, or of the feed; returns their columns."""
-    form = source.format if drop.policy.result_format == "same" else drop.policy.result_format
+    form = result_format(source, drop)
+    if is_rendered(source, drop):
+        if done.frame.height:
+            out.write(".accepted.ndjson", partial(results.write_rendered, done.frame))
+        return sorted(judged.further)
     columns = result_columns(judged, drop, form)
     writers: dict[str, Callable[[Path], object]] = {
         "csv": partial(results.write_csv, done.frame, columns, judged.header.delimiter),
@@ -159,6 +163,17 @@ def write_accepted(drop: Drop, source: Source, judged: Judged, done: Ordered, ou
     if done.frame.height:
         out.write(f".accepted.{form}", writers[form])
     return columns
+
+
+def result_format(source: Source, drop: Drop) -> str:
+    return source.format if drop.policy.result_format == "same" else drop.policy.result_format
+
+
+def is_rendered(source: Source, drop: Drop) -> bool:
+    """True where accepted rows are NDJSON lines, and nothing has to look into their columns once they are judged."""
+    contract = drop.contract
+    plain = contract.kind != "profiles" and not contract.unique
+    return plain and source.format == "ndjson" and result_format(source, drop) == "ndjson"
 
 
 def properties_of(drop: Drop, columns: list[str]) -> dict[str, object]:
