@@ -44,9 +44,6 @@ _NESTED_TWICE = f"(?:{_SCALAR}|{_object(_NESTED)}|{_array(_NESTED)})"
 SOUND_OBJECT = f"^{_SPACE}{_object(_NESTED_TWICE)}{_SPACE}$"
 SOUND_VALUE = f"^{_SPACE}{_NESTED_TWICE}{_SPACE}$"
 
-# What a cut-off line does not do.
-CLOSED_OBJECT = r"\}\s*$"
-
 # An escaped surrogate, or a number of 16 digits and more or with an exponent, where a value can stand.
 SURROGATE = r"\\u[dD][89a-fA-F]"
 INEXACT = SURROGATE + r"|[:,\[]\s*-?(?:[0-9.]{16,}|[0-9.]+[eE])"

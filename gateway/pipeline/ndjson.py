@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from gateway.contracts import Contract
@@ -16,6 +17,7 @@ from gateway.pipeline.rows import INDEX, LINE, ROW, Rows, gathered, place_of
 from gateway.pipeline.source import Source
 from gateway.pipeline.traces import traces
 
+CLOSING = ord("}")
 KEYS_SAMPLED = 500
 BOOLEANS = ["true", "false"]
 
@@ -39,29 +41,39 @@ class NdjsonReader:
         self._quick_looks += [
             rf'"{pl.escape_regex(c.name)}"\s*:\s*[^{{\s]' for c in contract.columns if c.type == "object"
         ]
-        # How closely lines are screened before they are parsed: as closely as the file has called for so far.
-        self._wary = 0
+        # Whether lines are screened before they are parsed: from the first one on that the parser refuses.
+        self._wary = False
 
     def rows(self, records: Records, first_row: int) -> Rows:
         """The rows of one chunk of records, none of them blank; the first has the number `first_row`."""
-        places = place_of(records, first_row)
-        body = gathered(self._source.octets, records)
+        octets = self._source.octets
+        # Most broken lines are cut off, and are not given to the parser at all.
+        whole = octets[records.end - 1] == CLOSING
+        at_whole = pl.Series(np.flatnonzero(whole), dtype=pl.Int64)
+        body = gathered(octets, records.where(whole))
         lines = lines_of(body)
-        frame, exact = self._read_by_polars(records, lines, body)
-        exact_frame, faults, no_text = self._read_exactly(lines, exact, first_row)
+        frame, exact = self._read_by_polars(records.where(whole), lines, body)
+        one_by_one = dict(zip(at_whole.filter(exact).to_list(), lines.filter(exact).to_list(), strict=True))
+        seen = traces(body)
+        for at in np.flatnonzero(~whole):
+            text = octets[records.start[at] : records.end[at]].tobytes()
+            one_by_one[int(at)] = text.decode()
+            seen |= traces(text)
+        exact_frame, faults, no_text = self._read_exactly(one_by_one, first_row)
+        frame = frame.with_columns(at_whole.filter(~exact).alias(INDEX))
         if exact_frame.height:
             frame = pl.concat([frame, exact_frame], how="diagonal").sort(INDEX)
         further = frozenset(name for name in frame.columns if name not in self._declared and name != INDEX)
-        of_rows = places[frame[INDEX]] if faults else places
-        placed = pl.concat([of_rows, frame.drop(INDEX)], how="horizontal")
-        broken = places[list(faults)].with_columns(
-            code=pl.Series([fault.code for fault in faults.values()], dtype=pl.String),
-            message=pl.Series([fault.message for fault in faults.values()], dtype=pl.String),
+        places = place_of(records, first_row)
+        placed = pl.concat([places[frame[INDEX]] if faults else places, frame.drop(INDEX)], how="horizontal")
+        broken = places[sorted(faults)].with_columns(
+            code=pl.Series([faults[at].code for at in sorted(faults)], dtype=pl.String),
+            message=pl.Series([faults[at].message for at in sorted(faults)], dtype=pl.String),
         )
-        unknown = self._first_seen(placed, further) if self._keeps_further else self._sampled_keys(lines, places)
-        return Rows(
-            placed, broken, json_columns=further, traces=traces(body), canonical=True, unknown=unknown, no_text=no_text
-        )  # fmt: skip
+        unknown = (
+            self._first_seen(placed, further) if self._keeps_further else self._sampled_keys(lines, places[at_whole])
+        )
+        return Rows(placed, broken, json_columns=further, traces=seen, canonical=True, unknown=unknown, no_text=no_text)
 
     def _first_seen(self, rows: pl.DataFrame, names: Collection[str]) -> dict[str, tuple[int, int]]:
         """Row and line where each of these columns has its first value."""
@@ -77,32 +89,30 @@ class NdjsonReader:
         return found
 
     def _read_by_polars(self, records: Records, lines: pl.Series, body: bytes) -> tuple[pl.DataFrame, pl.Series]:
-        """The lines that polars reads, with their INDEX, and a mask of those that are left to be read exactly.
+        """The lines that polars reads, and a mask of those that are left to be read exactly.
 
-        The first attempt takes all, so that a file without a bad line is parsed once. Where it fails, cut-off lines
-        are left out, which are most of the broken ones; then all that are not surely sound. Should the parser still
-        refuse, every line is read exactly.
+        The first attempt takes all, so that a file without a bad line is parsed once. Where it fails, the lines that
+        are not surely sound are left out; should the parser still refuse, every line is read exactly.
         """
         long = pl.Series(records.end - records.start > json_text.LINE_BYTES_UNSCREENED, dtype=pl.Boolean)
-        screens = (None, json_text.CLOSED_OBJECT, json_text.SOUND_OBJECT)
-        for at in range(self._wary, len(screens)):
-            screen = screens[at]
-            left = long if screen is None else long | ~lines.str.contains(screen)
+        for wary in (self._wary, True):
+            left = long | ~lines.str.contains(json_text.SOUND_OBJECT) if wary else long
             taken = ~left
+            some = body if taken.all() else gathered(self._source.octets, records.where(taken.to_numpy()))
             try:
-                some = body if taken.all() else gathered(self._source.octets, records.where(taken.to_numpy()))
                 frame, strings = self._parse(some)
             except pl.exceptions.PolarsError:
-                # A file with one bad line is likely to have more of its kind.
-                self._wary = min(at + 1, len(screens) - 1)
+                # A file with one such line is likely to have more.
+                self._wary = True
                 continue
             read = lines.filter(taken)
             if frame.height != len(read):
                 raise AssertionError(f"polars read {frame.height} of {len(read)} lines")
             wrong = self._inexact(read, frame) | holds_other_types(read, strings)
-            index = taken.arg_true().cast(pl.Int64).alias(INDEX)
-            return frame.with_columns(index).filter(~wrong), left.scatter(index.filter(wrong), True)
-        nothing = pl.DataFrame(schema=dict.fromkeys(self._declared, pl.String) | {INDEX: pl.Int64})
+            if not wrong.any():
+                return frame, left
+            return frame.filter(~wrong), left.scatter(taken.arg_true().filter(wrong), True)
+        nothing = pl.DataFrame(schema=dict.fromkeys(self._declared, pl.String))
         return nothing, pl.repeat(True, len(lines), eager=True)
 
     def _inexact(self, lines: pl.Series, frame: pl.DataFrame) -> pl.Series:
@@ -137,9 +147,9 @@ class NdjsonReader:
         return frame.with_columns(json_text.quoted(pl.col(name)).alias(name) for name in strings), strings
 
     def _read_exactly(
-        self, lines: pl.Series, chosen: pl.Series, first_row: int
+        self, lines: Mapping[int, str], first_row: int
     ) -> tuple[pl.DataFrame, dict[int, JsonFault], dict[str, list[int]]]:
-        """The chosen lines one by one: the broken few, and those that polars would not read exactly.
+        """Lines by their index, one by one: the broken few, and those that polars would not read exactly.
 
         Returns also, by column, the record numbers of values that are not text where text is wanted.
         """
@@ -147,7 +157,7 @@ class NdjsonReader:
         found: dict[str, list[str | None]] = {name: [] for name in self._declared}
         index: list[int] = []
         faults: dict[int, JsonFault] = {}
-        for at in chosen.arg_true().to_list():
+        for at in sorted(lines):
             value = json_text.parse(lines[at])
             if isinstance(value, JsonFault):
                 faults[at] = value

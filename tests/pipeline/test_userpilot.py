@@ -128,6 +128,12 @@ def test_what_json_says_exactly_is_kept_exactly(run: Run) -> None:
     assert result.accepted[0]["metadata"]["q"] == 'a"b\\c\n'
 
 
+def test_a_line_with_spaces_behind_it_is_as_good_as_one_without(run: Run) -> None:
+    body = ndjson(track(event_name='say "hi"')).replace(b"\n", b" \t\n")
+    result = run(body, CONTRACT, name="a.ndjson")
+    assert [row["event_name"] for row in result.accepted] == ['say "hi"']
+
+
 @pytest.mark.parametrize("line", [rb'{"event_name": "\ud800"}', rb'{"event_name": "a", "metadata": {"x": "\udfff"}}'])
 def test_half_a_surrogate_pair_is_malformed_not_something_else(run: Run, line: bytes) -> None:
     assert run(line, CONTRACT, name="a.ndjson").codes["malformed_json"] == 1
