@@ -67,6 +67,15 @@ def test_wrong_usage_and_our_own_failures_have_exit_codes_of_their_own(
     assert said in done.stderr
 
 
+def test_a_crash_of_ours_never_looks_like_rejected_rows(gateway: Run, tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_text(PROFILES)
+    broken = tmp_path / "modules"
+    broken.mkdir()
+    (broken / "langcodes.py").write_text("raise OSError('broken')")
+    done = gateway("check", "p.csv", "--contract", "clevertap-profiles", PYTHONPATH=str(broken))
+    assert (done.returncode, "OSError: broken" in done.stderr) == (3, True)
+
+
 def test_a_contract_can_be_copied_changed_and_checked(gateway: Run, tmp_path: Path) -> None:
     text = gateway("contract", "show", "clevertap-events", "--toml").stdout
     path = tmp_path / "mine.toml"

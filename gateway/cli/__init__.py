@@ -6,6 +6,7 @@ A command's module is imported when the command is used, so that `gateway --help
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any, Final
@@ -86,6 +87,9 @@ class Commands(click.Group):
         except click.Abort:
             click.echo("Interrupted.", err=True)
             code = INTERRUPTED
+        except Exception:  # The one crash boundary: Python's own exit code 1 would say "some rows rejected".
+            traceback.print_exc()
+            code = FAILED
         sys.exit(code if isinstance(code, int) else 0)
 
 
