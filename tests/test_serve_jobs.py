@@ -106,3 +106,8 @@ def test_without_a_ledger_the_commands_say_what_makes_one(tmp_path: Path) -> Non
     (tmp_path / "tenants").mkdir()
     found = run(tmp_path, "jobs")
     assert (found.returncode, "`gateway serve` makes it" in found.stderr) == (3, True)
+
+
+def test_jobs_are_shown_while_a_tenants_file_is_broken(root: Path) -> None:
+    (root / "tenants" / "acme.toml").write_text("[[[")
+    assert "b.csv" in run(root, "jobs").stdout

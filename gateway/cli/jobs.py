@@ -17,7 +17,7 @@ from rich.text import Text
 from gateway import clock
 from gateway.cli.listing import harmless, print_list, wide_console
 from gateway.cli.options import config_option
-from gateway.config import load
+from gateway.config import Settings, load_gateway
 from gateway.errors import LedgerError
 from gateway.ledger import Ledger
 from gateway.ledger import jobs as ledger_jobs
@@ -86,7 +86,7 @@ def requeue(job_id: str, root: Path) -> None:
 @contextmanager
 def opened_ledger(root: Path) -> Iterator[Ledger]:
     """The ledger of a configuration directory; LedgerError when no gateway has made it yet."""
-    path = load(root).ledger_path
+    path = Settings(root=root, gateway=load_gateway(root), tenants={}).ledger_path
     if not path.is_file():
         raise LedgerError(f"{path}: there is no ledger yet; `gateway serve` makes it")
     ledger = Ledger(path)

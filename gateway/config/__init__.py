@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.config.load import LiveSettings, check_usernames, load, load_tenant, parse_tenant
+from gateway.config.load import LiveSettings, check_usernames, load, load_gateway, load_tenant, parse_tenant
 from gateway.config.mistakes import checked, did_you_mean, read_toml
 from gateway.config.model import (
     NAME_RULE,
@@ -41,6 +41,7 @@ __all__ = [
     "checked",
     "did_you_mean",
     "load",
+    "load_gateway",
     "load_tenant",
     "parse_tenant",
     "read_toml",

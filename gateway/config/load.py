@@ -20,15 +20,20 @@ def load(root: Path, environment: Mapping[str, str] | None = None) -> Settings:
     `environment` defaults to the process's own; `GATEWAY_<SECTION>_<KEY>` overrides a key of gateway.toml.
     Raises ConfigError that names the file, the key, the value and the likely intention.
     """
+    gateway = load_gateway(root, environment)
+    tenants = {file.stem: load_tenant(file) for file in tenant_files(root)}
+    check_usernames(tenants)
+    return Settings(root=root, gateway=gateway, tenants=tenants)
+
+
+def load_gateway(root: Path, environment: Mapping[str, str] | None = None) -> GatewaySettings:
+    """The settings of gateway.toml alone: what reads the ledger must work while a tenant's file is broken."""
     path = root / "gateway.toml"
     if not path.is_file():
         raise ConfigError(f"{path}: there is no such file; `gateway init {root}` makes one")
     document = read_toml(path)
     variables = apply_environment(document, os.environ if environment is None else environment)
-    gateway = checked(GatewaySettings, document, path.name, variables)
-    tenants = {file.stem: load_tenant(file) for file in tenant_files(root)}
-    check_usernames(tenants)
-    return Settings(root=root, gateway=gateway, tenants=tenants)
+    return checked(GatewaySettings, document, path.name, variables)
 
 
 def load_tenant(path: Path) -> TenantSettings:
