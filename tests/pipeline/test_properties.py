@@ -7,6 +7,7 @@ import io
 import json
 import tempfile
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +151,59 @@ def test_accepted_events_are_a_stable_permutation_oldest_first(stamps: list[int]
         assert [int(row["evtName"]) for row in result.accepted] == expected
 
     in_a_folder(check)
+
+
+TIME_OF = {"userpilot-import": "inserted_at", "clevertap-events": "ts", "customerio-events": "timestamp"}
+
+
+def numbered(contract: str, row: dict[str, str], number: int) -> dict[str, Any]:
+    """The row with its number, in a place where it changes nothing but tells rows apart."""
+    if contract == "userpilot-import":
+        return row | {"metadata": {"n": number}}
+    return row | ({"data": {"n": number}} if contract == "customerio-events" else {"n": str(number)})
+
+
+def number_of(row: dict[str, Any]) -> int:
+    holder = row.get("metadata") or row.get("data") or row
+    return int((json.loads(holder) if isinstance(holder, str) else holder)["n"])
+
+
+@pytest.mark.rule("F17")
+@pytest.mark.parametrize(("contract", "form"), CASES)
+def test_accepted_rows_are_an_ordered_and_stable_permutation(contract: str, form: str) -> None:
+    """By time where rows have one, else by their place in the file; a merged row has the place of its newest."""
+    names = [column.name for column in contracts.load(contract).columns if column.name not in ("metadata", "data")]
+
+    @relaxed
+    @given(rows=st.lists(st.fixed_dictionaries({name: cells(name) for name in names}), max_size=12))
+    def holds(rows: list[dict[str, str]]) -> None:
+        given_rows = [numbered(contract, row, number) for number, row in enumerate(rows)]
+        body = as_csv(given_rows) if form == "csv" else "".join(json.dumps(row) + "\n" for row in given_rows)
+
+        def check(folder: Path) -> None:
+            accepted = run_pipeline(folder, body.encode(), contract, name=f"a.{form}").accepted
+            keys = [(moment(row.get(TIME_OF.get(contract, ""))), number_of(row)) for row in accepted]
+            assert keys == sorted(set(keys))
+
+        if body:
+            in_a_folder(check)
+
+    holds()
+
+
+def as_csv(rows: list[dict[str, Any]]) -> str:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(rows[0] if rows else [])
+    writer.writerows([json.dumps(cell) if isinstance(cell, dict) else cell for cell in row.values()] for row in rows)
+    return text.getvalue() if rows else ""
+
+
+def moment(text: Any) -> float:
+    """A stored time as a number; 0 where rows have none."""
+    if text is None:
+        return 0.0
+    return datetime.fromisoformat(text).timestamp() if "T" in str(text) else float(text)
 
 
 HOSTILE = [
