@@ -282,9 +282,9 @@ def test_a_new_tenant_is_taken_without_a_restart_and_a_broken_file_changes_nothi
 
 
 def test_a_spool_on_another_file_system_is_refused(gateway: Gateway) -> None:
-    elsewhere = Path("/dev/shm") / f"gateway-test-{os.getpid()}"
-    if not elsewhere.parent.is_dir() or elsewhere.parent.stat().st_dev == gateway.root.stat().st_dev:
-        pytest.skip("there is no second file system here")
+    places = [place for place in (Path("/dev/shm"), Path("/run"), Path.home()) if os.access(place, os.W_OK)]
+    device = gateway.root.stat().st_dev
+    elsewhere = next(place for place in places if place.stat().st_dev != device) / f"gateway-test-{os.getpid()}"
     elsewhere.mkdir()
     try:
         (gateway.root / "data").mkdir()

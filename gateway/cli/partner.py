@@ -184,6 +184,7 @@ class Partner:
                     f"{sent.name}: no report yet. The file is safe with the gateway; "
                     f"look for /outbox/{feed}/{sent.name}.report.json later"
                 )
+            # Over SFTP nothing tells of a new file, so one has to look again.
             time.sleep(POLL_SECONDS)
 
     def _check_feed(self, feed: str) -> None:

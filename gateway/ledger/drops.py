@@ -250,6 +250,7 @@ def change(ledger: Ledger, drop_id: str, guard: str, **columns: Any) -> bool:
     """Set columns where the guard holds; True when it did."""
     assignments = ", ".join(f"{column} = ?" for column in columns)
     with ledger.transaction() as connection:
+        # Only our own names of columns and guards are put together; every value is bound.
         changed = connection.execute(
             f"UPDATE drops SET {assignments} WHERE id = ? AND {guard}",  # noqa: S608
             (*map(sql, columns.values()), drop_id),
@@ -260,6 +261,7 @@ def change(ledger: Ledger, drop_id: str, guard: str, **columns: Any) -> bool:
 def insert(ledger: Ledger, columns: dict[str, Any]) -> None:
     names, marks = ", ".join(columns), ", ".join("?" for _ in columns)
     with ledger.transaction() as connection:
+        # Only our own names of columns are put together; every value is bound.
         connection.execute(f"INSERT INTO drops ({names}) VALUES ({marks})", tuple(columns.values()))  # noqa: S608
 
 

@@ -118,6 +118,7 @@ def create(ledger: Ledger, drop: DropRow, uploaded_by: str | None, now: datetime
     }
     names, marks = ", ".join(columns), ", ".join("?" for _ in columns)
     with ledger.transaction() as connection:
+        # Only our own names of columns are put together; every value is bound.
         connection.execute(f"INSERT INTO jobs ({names}) VALUES ({marks})", tuple(columns.values()))  # noqa: S608
         ledger.note_transition("job", job_id, None, "queued")
     return job_id
@@ -235,6 +236,7 @@ def select(
     filters = {"tenant": tenant, "feed": feed, "status": status}
     given = {column: value for column, value in filters.items() if value is not None}
     where = " AND ".join(f"{column} = ?" for column in given) or "1"
+    # Only our own names of columns are put together; every value is bound.
     found = ledger.rows(
         f"SELECT * FROM jobs WHERE {where} ORDER BY id DESC LIMIT ?",  # noqa: S608
         (*given.values(), -1 if limit is None else limit),
@@ -306,6 +308,7 @@ def move(
         status = get(ledger, job_id).status
         if status not in old:
             raise LedgerError(f"job {job_id} is {status}, not {' or '.join(old)}")
+        # Only our own names of columns are put together; every value is bound.
         connection.execute(
             f"UPDATE jobs SET status = ?, status_since = ?{assignments} WHERE id = ? AND status = ?",  # noqa: S608
             (new, clock.text(now), *map(drops.sql, columns.values()), job_id, status),

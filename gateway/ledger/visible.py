@@ -38,6 +38,7 @@ def claimed(ledger: Ledger, tenant: str, feed: str, now: datetime, grace_seconds
 def hide(ledger: Ledger, name: Name) -> None:
     """The name is the client's no more: no claimed drop is shown under it, of whatever generation; their jobs go on."""
     with ledger.transaction() as connection:
+        # CLAIMED is a condition of our own; every value is bound.
         connection.execute(
             f"UPDATE drops SET hidden = 1 WHERE tenant = ? AND feed = ? AND {CLAIMED} "  # noqa: S608
             "AND coalesce(renamed_to, path) = ?",

@@ -105,7 +105,7 @@ class Pickup:
                 self._scan_once(rounds)
                 if version != (version := self._ledger.data_version()):
                     self._tell_slots()
-            except Exception:
+            except Exception:  # Whatever it is, the drops of the next round must not wait for a restart.
                 log.exception("the scan failed; the next one comes")
                 self._stopping.wait(LEDGER_POLL_SECONDS)
             self._bell.wait(self._seconds_to_wait(rounds))
@@ -159,7 +159,7 @@ class Pickup:
                 continue
             try:
                 Passage(self._live.current, self._ledger, self._engine, job).run()
-            except Exception:
+            except Exception:  # Whatever it is, it concerns this job, and the slot is needed by the others.
                 log.exception("the passage broke off; it is taken up again", job=job.id)
             with self._work:
                 self._running.discard(job.id)
@@ -174,7 +174,7 @@ class Pickup:
                 return self._unpublished.popleft()
             try:
                 job = jobs.begin_next(self._ledger, clock.now())
-            except Exception:
+            except Exception:  # A ledger that is locked for too long, mostly; the slot must outlive it.
                 log.exception("no job could be begun; the next round tries again")
                 return None
             if job is not None:

@@ -67,7 +67,7 @@ class IdWidths:
         if digits.height == 0:
             return
         self.leading_zeros += int(digits["id"].str.starts_with("0").sum())
-        self.largest = max(self.largest, int(digits["id"].cast(pl.Int64).max() or 0))  # type: ignore[arg-type]
+        self.largest = max(self.largest, digits.select(pl.col("id").cast(pl.Int64).max()).item())
         by_width = digits.group_by(pl.col("id").str.len_bytes().alias("width"), maintain_order=True).agg(
             pl.len().alias("count"), pl.col(ROW).first(), pl.col(LINE).first()
         )

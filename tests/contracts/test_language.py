@@ -40,7 +40,7 @@ def contract(rules: str = "", head: str = HEAD) -> Contract:
 def check(folder: Path, rules: str, *rows: str, **policy: Any) -> Result:
     """The rows under a header of customer and value, checked by HEAD and the rules."""
     body = "\n".join(["customer,value", *rows]) + "\n"
-    return run_pipeline(folder, body.encode(), contract(rules), **policy)  # type: ignore[arg-type]
+    return run_pipeline(folder, body.encode(), contract(rules), **policy)
 
 
 def value(**keys: str) -> str:
@@ -113,11 +113,11 @@ def test_unique_columns_replace_the_comparison_of_whole_rows_and_repeats_can_be_
     rows = ("1,a", "1,b", "1,b")
     head = HEAD.replace("[time]", "unique = ['customer']\n\n[time]")
     body = "\n".join(["customer,value", *rows]).encode()
-    by_customer = run_pipeline(tmp_path, body, contract(value(), head))  # type: ignore[arg-type]
+    by_customer = run_pipeline(tmp_path, body, contract(value(), head))
     assert by_customer.report["duplicate_rows"] == 2
     assert check(tmp_path, value(), *rows).report["duplicate_rows"] == 1
     head = HEAD.replace("[time]", "allow_repeats = true\n\n[time]")
-    repeats = run_pipeline(tmp_path, body, contract(value(), head))  # type: ignore[arg-type]
+    repeats = run_pipeline(tmp_path, body, contract(value(), head))
     assert (repeats.report["duplicate_rows"], repeats.report["accepted_rows"]) == (0, 3)
 
 

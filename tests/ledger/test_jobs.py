@@ -61,7 +61,7 @@ def begin(ledger: Ledger, job_id: str) -> None:
 
 def ending(**columns: object) -> Ending:
     plain: dict[str, object] = {"total_rows": 3, "accepted_rows": 2, "rejected_rows": 1} | columns
-    return Ending("completed", NOW, NOW, 0.5, "clevertap-profiles", "c0", **plain)  # type: ignore[arg-type]
+    return Ending("completed", NOW, NOW, 0.5, "clevertap-profiles", "c0", **plain)  # type: ignore[arg-type]  # Counts, by name.
 
 
 @pytest.mark.rule("U38")

@@ -16,6 +16,7 @@ import pytest
 
 from gateway import contracts
 from gateway.config import FeedSettings
+from gateway.contracts import Contract
 from gateway.pipeline import Drop, Outcome, process
 
 AS_OF = datetime(2024, 8, 1, 12, 0, tzinfo=UTC)
@@ -59,7 +60,7 @@ Run = Callable[..., Result]
 
 
 def run_pipeline(
-    folder: Path, body: bytes, contract: str, name: str = "drop.csv", as_of: datetime = AS_OF, **given: Any
+    folder: Path, body: bytes, contract: str | Contract, name: str = "drop.csv", as_of: datetime = AS_OF, **given: Any
 ) -> Result:
     """Process the bytes as a drop; what is not a parameter of Drop is a policy of the feed."""
     of_drop = {key: given.pop(key) for key in list(given) if key in Drop.__slots__}

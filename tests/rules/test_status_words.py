@@ -32,6 +32,7 @@ def job_at(ledger: Ledger, status: str) -> str:
     if at >= 3:
         jobs.stage(ledger, job_id, "{}", NOW)
     if status in jobs.ENDED:
+        # One of the two words that a job can end with, which a str does not tell.
         jobs.finish(ledger, job_id, Ending(status, NOW, NOW, 0.5, "clevertap-profiles", "c0"), NOW)  # type: ignore[arg-type]
     return job_id
 

@@ -11,6 +11,7 @@ from tests.sftp.conftest import Running
 
 async def listen(root: Path) -> None:
     running = Running(root)
+    # The test that starts this process reads the port here.
     print(await running.listener.start(), flush=True)  # noqa: T201
     await asyncio.Event().wait()
 

@@ -33,6 +33,7 @@ class Remembering(asyncssh.SFTPServer):
     """Notes what the handler asks for."""
 
     def __init__(self) -> None:
+        # Channel has the few methods of a real one that the handler calls.
         super().__init__(Channel())  # type: ignore[arg-type]
         self.asked: list[str] = []
 
