@@ -256,12 +256,6 @@ _ALL = (
         "Nothing to do; a comma would be the standard.",
     ),
     Code(
-        "suspect_cut_off",
-        "warning",
-        "The last record is cut off: the upload may be incomplete.",
-        "Upload the whole file again.",
-    ),
-    Code(
         "no_completion_proof",
         "note",
         "Nothing proves that the file is whole.",
