@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from gateway import clock
-from gateway.ledger import Ledger, drops, jobs
-from gateway.ledger.drops import Landing
+from gateway.ledger import Ledger, drops, jobs, landings
 from gateway.ledger.jobs import Ending
+from gateway.ledger.landings import Landing
 
 NOW = clock.now()
 
@@ -36,7 +36,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def queued(ledger: Ledger, path: str) -> str:
-    drop = drops.record_landing(
+    drop = landings.record_landing(
         ledger, Landing("acme", "profiles", path, bytes=10, inode=1, landed_at=NOW, settles_at=NOW)
     )
     with ledger.transaction():

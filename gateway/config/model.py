@@ -21,6 +21,8 @@ ROLES_THAT_UPLOAD: Final = frozenset({"admin", "creator", "approver"})
 
 Role = Literal["admin", "creator", "approver", "viewer"]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Hours = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Days = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class Section(BaseModel):
@@ -66,7 +68,10 @@ class PickupSettings(Section):
     grace_seconds: Seconds = 300
     """How long a file that was picked up stays visible to its sender, because clients look after they upload."""
     tries_max: int = Field(default=3, ge=1)
-    """How often a job whose worker died is begun before it counts as failed."""
+    """How often a job whose worker died is begun before its drop is quarantined."""
+    on_quarantine: tuple[str, ...] = ()
+    """A command and its arguments that is started for each drop that is quarantined; the job comes as JSON on its
+    standard input."""
 
 
 class EngineSettings(Section):
@@ -74,6 +79,19 @@ class EngineSettings(Section):
 
     workers: int = Field(default=2, ge=1)
     """How many jobs run at the same time, each in a process of its own."""
+
+
+class RetentionSettings(Section):
+    """How long things are kept that are done with. 0 keeps them for ever."""
+
+    archive_days: Days = 30
+    """The files of drops, as they came, after their job has ended: so long can a job be run again."""
+    outbox_days: Days = 30
+    """Reports and results in the outbox."""
+    partial_hours: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 72
+    """Uploads that broke off, or that never got their final name: so long can they be gone on with."""
+    ledger_days: Days = 400
+    """The ledger's detail: transitions, and uploads. Drops and jobs stay."""
 
 
 class LogSettings(Section):
@@ -92,6 +110,7 @@ class GatewaySettings(Section):
     data: DataSettings = DataSettings()
     pickup: PickupSettings = PickupSettings()
     engine: EngineSettings = EngineSettings()
+    retention: RetentionSettings = RetentionSettings()
     log: LogSettings = LogSettings()
 
 
@@ -133,6 +152,18 @@ class FeedSettings(Section):
     """"reject_rows": good rows in, bad rows out. "reject_file": one bad row fails the whole drop."""
     max_error_rate: float = Field(default=1.0, ge=0, le=1)
     """The share of bad rows, 0 to 1, above which the whole drop fails."""
+    complete_on: Literal["close", "rename", "done_marker", "sha256"] = "close"
+    """What shows that a file is whole: "close" (a clean close, which is no proof), "rename" from a temporary name,
+    "done_marker" (an empty <name>.done beside it) or "sha256" (<name>.sha256 beside it, as sha256sum writes it)."""
+    proof_hours: Hours = 24
+    """How long a file waits for such a proof before it is refused, and a proof for its file."""
+    suspect_hours: Hours = 24
+    """How long a file that looks cut off waits for a new upload of its name, or for an operator."""
+    on_suspect: Literal["refuse", "process"] = "refuse"
+    """What happens then: "refuse" the file, or "process" what is whole of it."""
+    on_overwrite: Literal["next", "replace"] = "next"
+    """A new upload of a name that waits for its job: "next" (both are processed, in order) or "replace" (the new one
+    only). Before it has settled, a file is replaced in any case."""
     on_duplicate: Literal["skip", "process", "reject"] = "skip"
     """What to do with the very same bytes again: "skip", "process" or "reject"."""
     result_format: Literal["same", "csv", "ndjson", "parquet"] = "same"

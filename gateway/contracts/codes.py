@@ -66,6 +66,18 @@ _ALL = (
         "More rows are bad than this feed allows.",
         "Fix the rows in the errors file and drop the whole file again.",
     ),
+    Code(
+        "checksum_mismatch",
+        "error",
+        "The file is not the one that its checksum file is about.",
+        "Upload the file and its checksum again.",
+    ),
+    Code(
+        "proof_missing",
+        "error",
+        "Nothing showed in time that the file is whole.",
+        "Upload it again, with the marker, the checksum or the rename that the feed asks for.",
+    ),
     Code("duplicate_file", "error", "These bytes were already processed.", "Nothing to do; send a file only once."),
     Code(
         "gateway_failure",

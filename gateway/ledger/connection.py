@@ -90,6 +90,11 @@ class Ledger:
             version: int = self._connection.execute("PRAGMA data_version").fetchone()[0]
             return version
 
+    def change(self) -> tuple[int, int]:
+        """A value that changes whenever anything in the ledger has changed, by this connection or another."""
+        with self._lock:
+            return self.data_version(), self._connection.total_changes
+
     def close(self) -> None:
         with self._lock:
             self._connection.close()

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from gateway import clock
 from gateway.errors import LedgerError
-from gateway.ledger.connection import Ledger, new_id
+from gateway.ledger.connection import Ledger
 
+IN_INBOX = "state IN ('landed', 'settling', 'queued', 'held') AND (state <> 'held' OR claimed_at IS NULL)"
+# Only a condition of our own is put in; every value is bound.
+WAITING = f"""
+    SELECT path, id, inode, bytes FROM drops INDEXED BY drops_in_inbox
+    WHERE tenant = ? AND feed = ? AND {IN_INBOX}
+"""  # noqa: S608
+UNSETTLED = ("landed", "settling")
+ENDED = ("done", "duplicate", "quarantined")
 SELECT = "SELECT drops.*, jobs.id AS job_id FROM drops LEFT JOIN jobs ON jobs.drop_id = drops.id"
 Name = tuple[str, str, str]
 """Tenant, feed and path below `inbox/<feed>/`: what only one file of an inbox can have."""
 
-TIMES = ("landed_at", "settles_at", "claimed_at", "client_mtime")
+TIMES = ("state_since", "held_until", "landed_at", "settles_at", "claimed_at", "client_mtime")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +36,16 @@ class DropRow:
     feed: str
     path: str
     generation: int
+    kind: str
     state: str
+    state_since: datetime
+    reason: str | None
+    held_for: str | None
+    held_until: datetime | None
+    decided: str | None
+    proof: str | None
+    expected_sha256: str | None
+    leaving: str | None
     landed_at: datetime
     settles_at: datetime
     claimed_at: datetime | None
@@ -47,6 +64,11 @@ class DropRow:
         return self.tenant, self.feed, self.path
 
     @property
+    def in_inbox(self) -> bool:
+        """Whether its file stands in the inbox."""
+        return self.state in (*UNSETTLED, "queued") or (self.state == "held" and self.claimed_at is None)
+
+    @property
     def shown_path(self) -> str:
         """The path under which the client finds it."""
         return self.renamed_to or self.path
@@ -58,52 +80,6 @@ class WaitingFile(NamedTuple):
     drop_id: str
     inode: int
     bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Landing:
-    """A file that is complete and about to stand in an inbox. A local program has no upload and no username."""
-
-    tenant: str
-    feed: str
-    path: str
-    bytes: int
-    inode: int
-    landed_at: datetime
-    settles_at: datetime
-    upload_id: str | None = None
-    username: str | None = None
-    client_mtime: datetime | None = None
-
-
-def record_landing(ledger: Ledger, landing: Landing) -> DropRow:
-    """The drop of a file that lands: a new generation, or the unsettled drop of that name, replaced in place."""
-    with ledger.transaction():
-        before = newest(ledger, landing.tenant, landing.feed, landing.path)
-        if before is not None and before.state == "landed":
-            return replace(ledger, before, landing)
-        drop_id = new_id()
-        columns = {field.name: sql(getattr(landing, field.name)) for field in fields(landing)}
-        insert(
-            ledger,
-            columns | {"id": drop_id, "state": "landed", "generation": before.generation + 1 if before else 1},
-        )
-        ledger.note_transition("drop", drop_id, None, "landed")
-        return get(ledger, drop_id)
-
-
-def replace(ledger: Ledger, before: DropRow, landing: Landing) -> DropRow:
-    """The same drop with other bytes: whoever uploads again before it settled replaces it."""
-    columns = ("bytes", "inode", "landed_at", "settles_at", "upload_id", "username", "client_mtime")
-    move(
-        ledger,
-        before.id,
-        ("landed",),
-        "landed",
-        "replaced before it settled",
-        **{column: getattr(landing, column) for column in columns},
-    )
-    return get(ledger, before.id)
 
 
 def get(ledger: Ledger, drop_id: str) -> DropRow:
@@ -125,18 +101,15 @@ def newest(ledger: Ledger, tenant: str, feed: str, path: str) -> DropRow | None:
 
 def waiting(ledger: Ledger, tenant: str, feed: str) -> dict[str, WaitingFile]:
     """What must stand in a feed's inbox, by path."""
-    found = ledger.rows(
-        "SELECT path, id, inode, bytes FROM drops INDEXED BY drops_waiting "
-        "WHERE tenant = ? AND feed = ? AND state IN ('landed', 'queued')",
-        (tenant, feed),
-    )
+    found = ledger.rows(WAITING, (tenant, feed))
     return {row["path"]: WaitingFile(row["id"], row["inode"], row["bytes"]) for row in found}
 
 
 def settled(ledger: Ledger, now: datetime, limit: int) -> list[DropRow]:
     """Landed drops that nothing has touched since their `settles_at`, and those still queued; oldest first."""
     found = ledger.rows(
-        f"{SELECT} WHERE state IN ('landed', 'queued') AND settles_at <= ? ORDER BY settles_at, drops.id LIMIT ?",
+        f"{SELECT} WHERE state IN ('landed', 'settling', 'queued') AND settles_at <= ? "
+        "ORDER BY settles_at, drops.id LIMIT ?",
         (clock.text(now), limit),
     )
     return [drop_row(row) for row in found]
@@ -144,13 +117,14 @@ def settled(ledger: Ledger, now: datetime, limit: int) -> list[DropRow]:
 
 def next_settling(ledger: Ledger) -> datetime | None:
     """When the next landed drop settles."""
-    found = ledger.row("SELECT min(settles_at) AS at FROM drops WHERE state IN ('landed', 'queued')")
+    found = ledger.row("SELECT min(settles_at) AS at FROM drops WHERE state IN ('landed', 'settling', 'queued')")
     return moment(found["at"]) if found else None
 
 
 def landed_by_upload(ledger: Ledger) -> list[DropRow]:
-    """The landed drops that came over SFTP."""
-    return [drop_row(row) for row in ledger.rows(f"{SELECT} WHERE state = 'landed' AND upload_id IS NOT NULL")]
+    """The drops over SFTP whose landing may have been cut short."""
+    found = ledger.rows(f"{SELECT} WHERE state IN ('landed', 'settling', 'queued') AND upload_id IS NOT NULL")
+    return [drop_row(row) for row in found]
 
 
 def came_by_rename(ledger: Ledger, drop: DropRow) -> bool:
@@ -164,66 +138,55 @@ def came_by_rename(ledger: Ledger, drop: DropRow) -> bool:
 
 def queue(ledger: Ledger, drop_id: str) -> None:
     """It settled: from now on its job waits. Belongs into the transaction that makes the job."""
-    move(ledger, drop_id, ("landed",), "queued")
+    move(ledger, drop_id, (*UNSETTLED, "held"), "queued")
 
 
-def claim(ledger: Ledger, drop_id: str, now: datetime) -> None:
+def claim(ledger: Ledger, drop_id: str, now: datetime, **columns: Any) -> None:
     """Its job takes the file. Only one caller gets here: the others find another state and LedgerError."""
-    move(ledger, drop_id, ("queued",), "claimed", claimed_at=now)
+    move(ledger, drop_id, ("queued",), "claimed", claimed_at=now, **columns)
 
 
-def finish(ledger: Ledger, drop_id: str) -> None:
-    """Its job has ended."""
-    move(ledger, drop_id, ("claimed",), "done")
+def finish(ledger: Ledger, drop_id: str, state: str, reason: str | None) -> None:
+    """Its job has ended: done, duplicate or quarantined."""
+    move(ledger, drop_id, ("claimed",), state, reason)
 
 
 def reopen(ledger: Ledger, drop_id: str, reason: str) -> None:
     """Its job runs again on the archived bytes."""
-    move(ledger, drop_id, ("done",), "claimed", reason)
-
-
-def withdraw(ledger: Ledger, drop_id: str, reason: str) -> None:
-    """The client removed it before it settled."""
-    move(ledger, drop_id, ("landed",), "withdrawn", reason)
+    move(ledger, drop_id, ENDED, "claimed", reason)
 
 
 def supersede(ledger: Ledger, drop_id: str, reason: str) -> None:
-    """Another file stands under its name before it settled."""
-    move(ledger, drop_id, ("landed",), "superseded", reason)
+    """Another file took its name before it was processed."""
+    move(ledger, drop_id, (*UNSETTLED, "held", "claimed"), "superseded", reason)
 
 
-def vanish(ledger: Ledger, drop_id: str, reason: str) -> None:
-    """Its file is no longer in the inbox, and nobody told the gateway."""
-    move(ledger, drop_id, ("landed",), "vanished", reason)
+def use_up(ledger: Ledger, proof: DropRow, reason: str, now: datetime) -> None:
+    """A marker or checksum has done its work; its file is yet to leave the inbox."""
+    move(ledger, proof.id, (*UNSETTLED, "held"), "done", reason, claimed_at=now, leaving="archive")
 
 
-def rename_landed(ledger: Ledger, drop_id: str, feed: str, path: str, now: datetime, settle_seconds: float) -> DropRow:
-    """The client renamed it before it settled: it goes on as the newest generation of its new name.
+def leaving(ledger: Ledger) -> list[DropRow]:
+    """The drops that have ended and whose files must still be taken out of the inbox."""
+    return [drop_row(row) for row in ledger.rows(f"{SELECT} WHERE leaving IS NOT NULL ORDER BY drops.id")]
 
-    An unsettled drop that stood under the new name is superseded, for its file has been replaced.
-    """
+
+def left(ledger: Ledger, drop_id: str) -> None:
+    """Its file is out of the inbox."""
+    change(ledger, drop_id, "1", leaving=None)
+
+
+def restart_settling(ledger: Ledger, drop_id: str, now: datetime, settle_seconds: float, reason: str) -> None:
+    """Something touched it (its times were set, it was opened again): it settles anew. Not once it has settled."""
     with ledger.transaction():
-        drop = get(ledger, drop_id)
-        target = newest(ledger, drop.tenant, feed, path)
-        if target is not None and target.id != drop_id and target.state == "landed":
-            supersede(ledger, target.id, f"replaced by a rename of {drop.path}")
-        move(
-            ledger,
-            drop_id,
-            ("landed",),
-            "landed",
-            f"renamed from {drop.feed}/{drop.path}",
-            feed=feed,
-            path=path,
-            generation=target.generation + (target.id != drop_id) if target else 1,
-            settles_at=now + timedelta(seconds=settle_seconds),
-        )
-        return get(ledger, drop_id)
+        if get(ledger, drop_id).state in UNSETTLED:
+            settles_at = now + timedelta(seconds=settle_seconds)
+            move(ledger, drop_id, UNSETTLED, "settling", reason, settles_at=settles_at)
 
 
-def restart_settling(ledger: Ledger, drop_id: str, now: datetime, settle_seconds: float) -> None:
-    """The client touched it (set a time, opened it again): it settles anew. Does nothing once it has settled."""
-    change(ledger, drop_id, "state = 'landed'", settles_at=now + timedelta(seconds=settle_seconds))
+def postpone(ledger: Ledger, drop_id: str, now: datetime, seconds: float) -> None:
+    """Look at it again later; nothing has happened to it."""
+    change(ledger, drop_id, "state IN ('landed', 'settling')", settles_at=now + timedelta(seconds=seconds))
 
 
 def set_client_mtime(ledger: Ledger, drop_id: str, mtime: datetime) -> None:
@@ -241,7 +204,8 @@ def move(ledger: Ledger, drop_id: str, old: Sequence[str], new: str, reason: str
     with ledger.transaction() as connection:
         found = connection.execute("SELECT state FROM drops WHERE id = ?", (drop_id,)).fetchone()
         state = found["state"] if found else "unknown"
-        if state not in old or not change(ledger, drop_id, f"state = '{state}'", state=new, **columns):
+        kept = {"state": new, "state_since": clock.now(), "reason": reason} | columns
+        if state not in old or not change(ledger, drop_id, f"state = '{state}'", **kept):
             raise LedgerError(f"drop {drop_id} is {state}, not {' or '.join(old)}")
         ledger.note_transition("drop", drop_id, state, new, reason)
 

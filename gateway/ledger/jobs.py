@@ -89,6 +89,9 @@ class Ending:
     repairs: str | None = None
 
 
+DropEnd = Literal["done", "duplicate", "quarantined"]
+
+
 @dataclass(frozen=True, slots=True)
 class Transition:
     """One row of `transitions`."""
@@ -101,27 +104,49 @@ class Transition:
 
 
 def create(ledger: Ledger, drop: DropRow, uploaded_by: str | None, now: datetime) -> str:
-    """The queued job of a drop that has settled; its id."""
-    job_id = new_id()
+    """The queued job of a drop that has settled; its id. A drop that was replaced while it was held has one already."""
     columns = {
-        "id": job_id,
-        "drop_id": drop.id,
-        "tenant": drop.tenant,
-        "feed": drop.feed,
         "name": drop.path.rsplit("/", 1)[-1],
         "filename": drop.path,
-        "status": "queued",
-        "status_since": clock.text(now),
+        "feed": drop.feed,
         "uploaded_on": clock.text(drop.landed_at),
         "uploaded_by": uploaded_by,
         "file_size": drop.bytes,
     }
-    names, marks = ", ".join(columns), ", ".join("?" for _ in columns)
     with ledger.transaction() as connection:
-        # Only our own names of columns are put together; every value is bound.
+        if drop.job_id is not None:
+            assignments = ", ".join(f"{column} = ?" for column in columns)
+            # Only our own names of columns are put together; every value is bound.
+            connection.execute(f"UPDATE jobs SET {assignments} WHERE id = ?", (*columns.values(), drop.job_id))  # noqa: S608
+            ledger.note_transition("job", drop.job_id, "queued", "queued", "its drop was replaced")
+            return drop.job_id
+        job_id = new_id()
+        columns |= {"id": job_id, "drop_id": drop.id, "tenant": drop.tenant}
+        columns |= {"status": "queued", "status_since": clock.text(now)}
+        names, marks = ", ".join(columns), ", ".join("?" for _ in columns)
         connection.execute(f"INSERT INTO jobs ({names}) VALUES ({marks})", tuple(columns.values()))  # noqa: S608
         ledger.note_transition("job", job_id, None, "queued")
-    return job_id
+        return job_id
+
+
+def is_unbegun(ledger: Ledger, job_id: str) -> bool:
+    """Whether it waits in the queue and nothing has ever come of it."""
+    job = get(ledger, job_id)
+    return job.status == "queued" and job.end_time is None
+
+
+def end_unbegun(ledger: Ledger, job_id: str, reason: str, now: datetime) -> None:
+    """Its drop was withdrawn or superseded before it began: it ends without a report, and has accepted nothing."""
+    move(
+        ledger,
+        job_id,
+        ("queued",),
+        "failed",
+        now,
+        reason,
+        end_time=now,
+        reason_for_failure=json.dumps([reason]),
+    )
 
 
 def begin_next(ledger: Ledger, now: datetime) -> JobRow | None:
@@ -136,7 +161,7 @@ def begin_next(ledger: Ledger, now: datetime) -> JobRow | None:
             WHERE status = 'queued' AND state = 'claimed' AND NOT EXISTS (
                 SELECT 1 FROM drops AS earlier
                 WHERE earlier.tenant = drops.tenant AND earlier.feed = drops.feed AND earlier.path = drops.path
-                  AND earlier.generation < drops.generation AND earlier.state IN ('queued', 'claimed'))
+                  AND earlier.generation < drops.generation AND earlier.state IN ('queued', 'claimed', 'held'))
             ORDER BY jobs.id LIMIT 1
             """
         )
@@ -156,8 +181,8 @@ def stage(ledger: Ledger, job_id: str, outcome: str, now: datetime) -> None:
     move(ledger, job_id, IN_WORK, "pending_refresh", now, outcome=outcome)
 
 
-def finish(ledger: Ledger, job_id: str, ending: Ending, now: datetime) -> None:
-    """Its results are in the outbox: the job has ended, and its drop is done."""
+def finish(ledger: Ledger, job_id: str, ending: Ending, now: datetime, drop_end: DropEnd = "done") -> None:
+    """Its results are in the outbox: the job has ended, and so has its drop."""
     columns = asdict(ending)
     status = columns.pop("status")
     columns["problems_by_code"] = json.dumps(columns["problems_by_code"], sort_keys=True)
@@ -166,7 +191,7 @@ def finish(ledger: Ledger, job_id: str, ending: Ending, now: datetime) -> None:
         reason = "; ".join(ending.reason_for_failure) or None
         move(ledger, job_id, ("pending_refresh",), status, now, reason, **columns)
         ended = get(ledger, job_id)
-        drops.finish(ledger, ended.drop_id)
+        drops.finish(ledger, ended.drop_id, drop_end, reason)
         if ended.repairs and ended.status == "completed":
             note_repair(ledger, ended.repairs, ended)
 
@@ -247,7 +272,8 @@ def select(
 def begun(ledger: Ledger) -> list[JobRow]:
     """The jobs that a worker or the publishing has in hand, or had when the gateway was killed; oldest first."""
     found = ledger.rows(
-        "SELECT * FROM jobs WHERE status IN ('validating', 'processing', 'pending_refresh') ORDER BY id"
+        "SELECT jobs.* FROM jobs JOIN drops ON drops.id = drop_id "
+        "WHERE status IN ('validating', 'processing', 'pending_refresh') AND state = 'claimed' ORDER BY jobs.id"
     )
     return [job_row(row) for row in found]
 

@@ -13,18 +13,33 @@ TIME = "CHECK ({0} IS NULL OR {0} GLOB '????-??-??T??:??:??.??????Z')"
 
 UPLOAD_STATES = ("open", "closed", "incomplete", "aborted", "expired")
 DROP_STATES = (
-    "landed",
-    "queued",
-    "claimed",
-    "done",
-    "superseded",
-    "withdrawn",
-    "vanished",
+    "landed",  # complete and in its inbox; picked up when nothing touches it until `settles_at`
+    "settling",  # touched since: its times were set, it was renamed, or opened again
+    "held",  # settled, but not to be processed yet: `held_for` and `reason` say why
+    "queued",  # its job is made
+    "claimed",  # its job has the file
+    "done",  # its job has ended
+    "duplicate",  # its job has ended: another job had the same bytes before
+    "superseded",  # another file took its name before it was processed
+    "withdrawn",  # the client or an operator took it back before it was processed
+    "vanished",  # its file disappeared from the inbox
+    "quarantined",  # its job could not be done by the gateway; an operator must look
+)
+PROOFS = ("rename", "done_marker", "sha256")
+DROP_KINDS = ("data", "done_marker", "sha256")
+HOLDS = (
+    "suspect",  # it looks cut off
+    "rename",  # the feed wants files that are renamed from a temporary name
+    "done_marker",  # its marker is missing
+    "sha256",  # its checksum is missing, or cannot be read
+    "file",  # a marker or checksum whose file is missing
+    "profiles",  # the profiles that landed before it go first (F6)
 )
 JOB_STATUSES = ("queued", "validating", "processing", "pending_refresh", "completed", "failed")
 
 
 def one_of(column: str, values: tuple[str, ...]) -> str:
+    """The constraint of a column; NULL passes where it is allowed."""
     return f"CHECK ({column} IN ({', '.join(repr(value) for value in values)}))"
 
 
@@ -54,7 +69,16 @@ def m001_uploads_drops_jobs(db: sqlite_utils.Database) -> None:
         feed TEXT NOT NULL,
         path TEXT NOT NULL,                  -- below inbox/<feed>/, with '/' between folders
         generation INTEGER NOT NULL CHECK (generation >= 1),
+        kind TEXT NOT NULL {one_of("kind", DROP_KINDS)},      -- data, or the proof that data of this feed is whole
         state TEXT NOT NULL {one_of("state", DROP_STATES)},
+        state_since TEXT NOT NULL {TIME.format("state_since")},
+        reason TEXT,                         -- why it is in this state
+        held_for TEXT {one_of("held_for", HOLDS)},            -- what its last hold waited for
+        held_until TEXT {TIME.format("held_until")},
+        decided TEXT {one_of("decided", ("process", "refuse"))}, -- how it goes on without a proof
+        proof TEXT {one_of("proof", PROOFS)},                 -- what showed that it is whole
+        expected_sha256 TEXT,                -- what its checksum file says
+        leaving TEXT {one_of("leaving", ("archive", "delete"))}, -- its file must still be taken out of the inbox
         landed_at TEXT NOT NULL {TIME.format("landed_at")},   -- the rules' `as_of`
         settles_at TEXT NOT NULL {TIME.format("settles_at")}, -- picked up when nothing touched it until then
         claimed_at TEXT {TIME.format("claimed_at")},
@@ -68,9 +92,14 @@ def m001_uploads_drops_jobs(db: sqlite_utils.Database) -> None:
         hidden INTEGER NOT NULL DEFAULT 0 CHECK (hidden IN (0, 1)), -- the client removed it after the claim
         UNIQUE (tenant, feed, path, generation)
     ) STRICT;
-    CREATE INDEX drops_waiting ON drops (settles_at) WHERE state IN ('landed', 'queued');
+    CREATE INDEX drops_waiting ON drops (settles_at) WHERE state IN ('landed', 'settling', 'queued');
+    CREATE INDEX drops_in_inbox ON drops (tenant, feed) WHERE state IN ('landed', 'settling', 'queued', 'held');
+    CREATE INDEX drops_held ON drops (held_until) WHERE state = 'held';
+    CREATE INDEX drops_leaving ON drops (id) WHERE leaving IS NOT NULL;
+    CREATE INDEX drops_quarantined ON drops (id) WHERE state = 'quarantined';
     CREATE INDEX drops_same_bytes ON drops (tenant, feed, sha256) WHERE sha256 IS NOT NULL;
-    CREATE INDEX drops_graced ON drops (tenant, feed, claimed_at) WHERE state IN ('claimed', 'done');
+    CREATE INDEX drops_graced ON drops (tenant, feed, claimed_at)
+        WHERE state IN ('claimed', 'held', 'done', 'duplicate', 'quarantined');
     CREATE TABLE jobs (
         id TEXT PRIMARY KEY,                 -- UUIDv7
         drop_id TEXT NOT NULL UNIQUE REFERENCES drops (id),
@@ -150,6 +179,14 @@ def m002_views_for_ops(db: sqlite_utils.Database) -> None:
         WHERE status IN ('queued', 'validating', 'processing', 'pending_refresh')
           AND status_since < strftime('%Y-%m-%dT%H:%M:%f000Z', 'now', '-15 minutes')
         ORDER BY status_since;
+    CREATE VIEW held_drops AS
+        SELECT state_since AS since, held_until AS until, tenant, feed, path AS file, held_for, reason, id AS "drop"
+        FROM drops WHERE state = 'held' ORDER BY state_since;
+    CREATE VIEW quarantined_drops AS
+        SELECT drops.state_since AS since, drops.tenant, drops.feed, drops.path AS file,
+               coalesce((SELECT group_concat(value, '; ') FROM json_each(reason_for_failure)), '') AS reason,
+               jobs.id AS job, drops.id AS "drop"
+        FROM drops JOIN jobs ON drop_id = drops.id WHERE state = 'quarantined' ORDER BY drops.state_since;
     CREATE VIEW feed_health AS
         SELECT tenant, feed, max(uploaded_on) AS last_drop, count(*) AS jobs,
                sum(status = 'completed') AS completed, sum(status = 'failed') AS failed,

@@ -5,10 +5,12 @@ Not by rename: a rename out of a watched folder holds watchdog's next event for 
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
 from gateway.config import Settings
+from gateway.ledger import Ledger, drops
 from gateway.ledger.drops import DropRow
 from gateway.pickup.folder import inbox, parent_of
 
@@ -23,12 +25,17 @@ def original_path(settings: Settings, job_id: str) -> Path:
     return work_dir(settings, job_id) / "original"
 
 
+def archived_path(settings: Settings, drop: DropRow) -> Path:
+    """The bytes of a drop that has left the inbox; one without a job (a marker) has a folder of its own."""
+    return original_path(settings, drop.job_id or drop.id)
+
+
 def take_file(settings: Settings, drop: DropRow) -> bool:
     """Move a claimed drop's file into its work folder; True when the bytes are there.
 
     Can be repeated after a kill at any point. The caller holds the drop's name.
     """
-    original = original_path(settings, str(drop.job_id))
+    original = archived_path(settings, drop)
     original.parent.mkdir(parents=True, exist_ok=True)
     try:
         with parent_of(inbox(settings, drop.tenant, drop.feed), drop.path) as (folder, name):
@@ -42,9 +49,26 @@ def take_file(settings: Settings, drop: DropRow) -> bool:
 def link_and_unlink(folder: int, name: str, inode: int, original: Path) -> None:
     if os.stat(name, dir_fd=folder, follow_symlinks=False).st_ino != inode:
         return  # Another file has the name by now; this one was taken before.
-    if not original.exists():
+    if not original.exists() or original.lstat().st_ino != inode:
+        # Another one that is there already was held, and has been replaced by this one.
+        original.unlink(missing_ok=True)
         os.link(name, original, src_dir_fd=folder, follow_symlinks=False)
     os.unlink(name, dir_fd=folder)
+
+
+def take_leaving(settings: Settings, ledger: Ledger, drop: DropRow) -> None:
+    """Take the file of a drop that has ended out of the inbox. Can be repeated; the caller holds the drop's name."""
+    if drop.leaving == "archive":
+        take_file(settings, drop)
+    else:
+        with (
+            contextlib.suppress(FileNotFoundError, NotADirectoryError),
+            parent_of(inbox(settings, drop.tenant, drop.feed), drop.path) as (folder, name),
+        ):
+            if os.stat(name, dir_fd=folder, follow_symlinks=False).st_ino == drop.inode:
+                os.unlink(name, dir_fd=folder)
+                os.fsync(folder)
+    drops.left(ledger, drop.id)
 
 
 def is_same_file(original: Path, drop: DropRow) -> bool:

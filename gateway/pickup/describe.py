@@ -6,12 +6,13 @@ import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from gateway import contracts
 from gateway.config import FeedSettings, Settings, TenantSettings
 from gateway.contracts import Contract
 from gateway.errors import ConfigError
-from gateway.ledger import Ledger, drops, jobs
+from gateway.ledger import Ledger, jobs
 from gateway.ledger.drops import DropRow
 from gateway.ledger.jobs import JobRow
 from gateway.pickup.claim import original_path
@@ -55,9 +56,18 @@ def describe(settings: Settings, ledger: Ledger, job: JobRow, row: DropRow, sha2
         repairs=repaired_job(ledger, row),
         client_mtime=row.client_mtime,
         # A clean close is no proof that the client had sent everything: a cut-off client closes cleanly too.
-        completion_proof=drops.came_by_rename(ledger, row),
+        completion_proof=row.proof is not None,
+        on_cut_off=on_cut_off(row),
     )
     return Described(drop, failure)
+
+
+def on_cut_off(row: DropRow) -> Literal["hold", "refuse", "process"]:
+    """What the pipeline does when the drop looks cut off."""
+    if row.held_for == "suspect" and row.decided is not None:
+        return "process" if row.decided == "process" else "refuse"
+    # What is proved to have arrived whole was cut off before it was sent: to wait for the rest is no use.
+    return "process" if row.proof else "hold"
 
 
 def feed_of(settings: Settings, row: DropRow) -> tuple[FeedSettings, Contract]:

@@ -14,11 +14,13 @@ from pathlib import Path
 from gateway import clock
 from gateway.config import Settings
 from gateway.errors import UploadRefused
-from gateway.ledger import Ledger, drops, uploads
-from gateway.ledger.drops import DropRow, Landing
-from gateway.pickup.claim import take_file
+from gateway.ledger import Ledger, drops, holds, landings, uploads
+from gateway.ledger.drops import DropRow
+from gateway.ledger.landings import Landing
+from gateway.pickup.claim import take_file, take_leaving
 from gateway.pickup.folder import inbox, parent_of, sync
 from gateway.pickup.holding import holding
+from gateway.pickup.proofs import kind_of
 
 
 def land(
@@ -40,6 +42,7 @@ def land(
     sync(spooled)
     found = spooled.stat()
     now = clock.now()
+    policy = settings.tenants[tenant].feeds[feed]
     landing = Landing(
         tenant=tenant,
         feed=feed,
@@ -48,6 +51,7 @@ def land(
         inode=found.st_ino,
         landed_at=now,
         settles_at=now + timedelta(seconds=settings.gateway.pickup.settle_seconds),
+        kind=kind_of(path, policy),
         upload_id=upload_id,
         username=username,
         client_mtime=client_mtime,
@@ -57,11 +61,12 @@ def land(
         clear_the_name(settings, ledger, landing)
         with ledger.transaction():
             uploads.close_upload(ledger, upload_id, found.st_size)
-            drop = drops.record_landing(ledger, landing)
+            drop = landings.record_landing(ledger, landing, supersedes=policy.on_overwrite == "replace")
         try:
             move_into_inbox(settings, upload_id, tenant, feed, path)
         except OSError as error:
-            drops.withdraw(ledger, drop.id, f"could not be moved into the inbox: {error.strerror}")
+            reason = f"could not be moved into the inbox: {error.strerror}"
+            holds.withdraw(ledger, drop, reason, None, clock.now())
             raise
     return drop.id
 
@@ -81,11 +86,9 @@ def refuse_folder(settings: Settings, landing: Landing) -> None:
 def clear_the_name(settings: Settings, ledger: Ledger, landing: Landing) -> None:
     """A drop of that name that has settled keeps its bytes: they leave the inbox before the new ones come."""
     before = drops.newest(ledger, landing.tenant, landing.feed, landing.path)
-    if before is None:
-        return
-    if before.state == "queued":
-        drops.claim(ledger, before.id, clock.now())
-    if before.state in ("queued", "claimed"):
+    if before is not None and before.leaving:
+        take_leaving(settings, ledger, before)
+    elif before is not None and before.state == "claimed":
         take_file(settings, before)
 
 

@@ -12,10 +12,13 @@ from pathlib import Path
 
 import structlog
 
-from gateway.ledger import Ledger, drops
-from gateway.ledger.drops import Landing, Name
+from gateway.config import FeedSettings
+from gateway.ledger import Ledger, drops, landings
+from gateway.ledger.drops import Name
+from gateway.ledger.landings import Landing
 from gateway.pickup.folder import parent_of
 from gateway.pickup.holding import holding
+from gateway.pickup.proofs import kind_of
 
 log = structlog.get_logger()
 
@@ -50,7 +53,7 @@ class LocalFiles:
         self._rest = timedelta(seconds=max(settle_seconds, BETWEEN_SCANS_SECONDS_MIN))
         self._before, self._seen = self._seen, {}
 
-    def consider(self, name: Name, root: Path, found: os.stat_result) -> None:
+    def consider(self, name: Name, policy: FeedSettings, root: Path, found: os.stat_result) -> None:
         """A file of which the ledger knows no drop: one more look at it, and it lands when it is finished."""
         if not is_text(name[2]):
             self._complain(name, "its name is not UTF-8")
@@ -62,7 +65,7 @@ class LocalFiles:
             self._seen[name] = sight
             return
         with holding(name):
-            self._land(name, sight)
+            self._land(name, policy, sight)
 
     def end_walk(self) -> datetime | None:
         """When the next of the files that were seen may be finished."""
@@ -83,13 +86,22 @@ class LocalFiles:
             self._complained.add(name)
             log.warning("local file is not picked up", tenant=name[0], feed=name[1], path=ascii(name[2]), reason=reason)
 
-    def _land(self, name: Name, sight: Sight) -> None:
+    def _land(self, name: Name, policy: FeedSettings, sight: Sight) -> None:
         before = drops.newest(self._ledger, *name)
-        if before is not None and before.inode == sight.inode and before.state in ("landed", "queued", "claimed"):
-            return  # It landed over SFTP, or is being claimed, while the walk looked.
+        if (
+            before is not None
+            and before.inode == sight.inode
+            and (before.in_inbox or before.state in ("claimed", "held") or before.leaving)
+        ):
+            return  # It landed over SFTP, or is being taken out, while the walk looked.
         tenant, feed, path = name
-        landing = Landing(tenant, feed, path, sight.bytes, sight.inode, landed_at=sight.since, settles_at=self._now)
-        drops.record_landing(self._ledger, landing)
+        landing = Landing(
+            *(tenant, feed, path, sight.bytes, sight.inode),
+            landed_at=sight.since,
+            settles_at=self._now,
+            kind=kind_of(path, policy),
+        )
+        landings.record_landing(self._ledger, landing, supersedes=policy.on_overwrite == "replace")
 
 
 def is_text(path: str) -> bool:

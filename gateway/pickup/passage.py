@@ -7,20 +7,23 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import structlog
 
 from gateway import clock, pipeline
-from gateway.config import Settings
+from gateway.config import FeedSettings, Settings
 from gateway.engine import Engine, EngineStopped, PipelineCrashed
-from gateway.errors import WorkerDied
-from gateway.ledger import Ledger, drops, jobs
+from gateway.errors import DropRefused, WorkerDied
+from gateway.ledger import Ledger, drops, holds, jobs
+from gateway.ledger.drops import DropRow
 from gateway.ledger.jobs import Ending, JobRow
+from gateway.pickup import waiting
 from gateway.pickup.claim import original_path, take_file, work_dir
 from gateway.pickup.describe import describe, digest
 from gateway.pickup.holding import holding
-from gateway.pipeline.drop import Drop, Outcome
+from gateway.pipeline.drop import Drop, Outcome, Suspect
 
 log = structlog.get_logger()
 
@@ -54,15 +57,19 @@ class Passage:
         with holding(("same bytes", drop_row.tenant, drop_row.feed, sha256)):
             described = describe(self.settings, self.ledger, self.job, drop_row, sha256)
             failure = described.failure if here else "the file was removed or changed before it could be read"
-            outcome = self.process(described.drop, failure)
-            if outcome is not None:
+            outcome = self.process(described.drop, failure, refusal(drop_row, sha256))
+            if isinstance(outcome, Suspect):
+                self.hold(drop_row, outcome, described.drop.policy)
+            elif outcome is not None:
                 self.commit(outcome)
 
-    def process(self, drop: Drop, failure: str | None) -> Outcome | None:
+    def process(self, drop: Drop, failure: str | None, refused: DropRefused | None) -> Outcome | Suspect | None:
         """The outcome; None when the job went back to the queue."""
         staging = self.empty_staging()
         if failure:
             return self.fail(drop, staging, failure)
+        if refused is not None:
+            return pipeline.fail(drop, staging, code=refused.code, message=refused.message, hint=refused.hint)
         if self.job.tries > self.settings.gateway.pickup.tries_max:
             return self.fail(drop, staging, f"the gateway was ended {self.job.tries - 1} times while it read the file")
         try:
@@ -75,6 +82,13 @@ class Passage:
                 return self.fail(drop, self.empty_staging(), f"processing was cut short {self.job.tries} times")
             jobs.try_again(self.ledger, self.job.id, str(error), clock.now())
         return None
+
+    def hold(self, row: DropRow, suspect: Suspect, policy: FeedSettings) -> None:
+        """Not yet: it looks cut off, and the partner may still send the rest."""
+        now = clock.now()
+        until = now + timedelta(hours=policy.suspect_hours)
+        holds.hold_suspect(self.ledger, row, suspect.message, until, now)
+        log.warning("drop is held: it looks cut off", drop=row.id, tenant=row.tenant, feed=row.feed, file=row.path)
 
     def fail(self, drop: Drop, staging: Path, message: str) -> Outcome:
         """The outcome of a job that the gateway itself could not do: with a report that says so."""
@@ -100,7 +114,8 @@ class Passage:
             log.warning("staged results are gone", job=self.job.id, file=error.filename)
             jobs.try_again(self.ledger, self.job.id, "its staged results were gone", clock.now())
             return
-        jobs.finish(self.ledger, self.job.id, ending(outcome), clock.now())
+        jobs.finish(self.ledger, self.job.id, ending(outcome), clock.now(), drop_end(outcome))
+        waiting.remove(self.status_path)
         shutil.rmtree(self.staging.parent, ignore_errors=True)
         log.info(
             "job ended",
@@ -115,6 +130,12 @@ class Passage:
         )
 
     @property
+    def status_path(self) -> Path:
+        """What was shown of its drop if it was held."""
+        row = drops.get(self.ledger, self.job.drop_id)
+        return waiting.status_path_of(self.settings, row.tenant, row.feed, row.path, row.generation)
+
+    @property
     def outbox(self) -> Path:
         return self.settings.tenant_dir(self.job.tenant) / "outbox" / self.job.feed
 
@@ -127,6 +148,30 @@ class Passage:
         shutil.rmtree(self.staging, ignore_errors=True)
         self.staging.mkdir(parents=True)
         return self.staging
+
+
+def refusal(row: DropRow, sha256: str) -> DropRefused | None:
+    """Why a drop is turned away before it is read: its proof did not come, or speaks against it."""
+    if row.decided == "refuse" and row.held_for != "suspect":
+        return DropRefused(
+            "proof_missing",
+            f"nothing showed in time that the file is whole: {row.path} was held since nothing came to prove it",
+            hint=waiting.hint(row),
+        )
+    if row.expected_sha256 and row.expected_sha256 != sha256:
+        return DropRefused(
+            "checksum_mismatch",
+            f"{row.path}.sha256 says {row.expected_sha256}, and the file that arrived has {sha256}",
+            hint="The file changed on its way, or the checksum is of another one. Upload both again.",
+        )
+    return None
+
+
+def drop_end(outcome: Outcome) -> jobs.DropEnd:
+    """How the drop of a job ends."""
+    if OUR_FAULT in outcome.problems_by_code:
+        return "quarantined"
+    return "duplicate" if outcome.duplicate_of else "done"
 
 
 def retract(outcome: Outcome, outbox: Path) -> None:

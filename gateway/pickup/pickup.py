@@ -23,6 +23,7 @@ from gateway.ledger.jobs import JobRow
 from gateway.pickup.landing import finish_landings
 from gateway.pickup.passage import Passage
 from gateway.pickup.scan import Scan
+from gateway.pickup.waiting import Statuses
 from gateway.pickup.watch import Watch
 
 log = structlog.get_logger()
@@ -41,6 +42,7 @@ class Pickup:
         self._ledger = ledger
         self._engine = engine
         self._scan = Scan(live, ledger)
+        self._statuses = Statuses(ledger)
         self._watch = Watch(self._see_event)
         self._stopping = threading.Event()
         self._bell = threading.Event()
@@ -100,11 +102,14 @@ class Pickup:
         """The scan thread. An error costs one round, never the thread."""
         rounds = Rounds(self._live.current.gateway.pickup.scan_seconds)
         version = self._ledger.data_version()
+        change = None
         while not self._stopping.is_set():
             try:
                 self._scan_once(rounds)
                 if version != (version := self._ledger.data_version()):
                     self._tell_slots()
+                if change != (change := self._ledger.change()):
+                    self._statuses.follow(self._live.current)
             except Exception:  # Whatever it is, the drops of the next round must not wait for a restart.
                 log.exception("the scan failed; the next one comes")
                 self._stopping.wait(LEDGER_POLL_SECONDS)
@@ -118,6 +123,8 @@ class Pickup:
                 self._recover()
             with rounds.timed_walk():
                 rounds.look_again_at = self._scan.walk()
+        self._scan.end_holds()
+        self._scan.empty_names()
         if self._scan.claim_settled():
             self._tell_slots()
 

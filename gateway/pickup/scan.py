@@ -5,11 +5,9 @@ It does not trust events. Start-up, a missed event and a live event share this o
 
 from __future__ import annotations
 
-import errno
 import os
-import stat
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 
@@ -17,17 +15,18 @@ import structlog
 
 from gateway import clock
 from gateway.config import FeedSettings, LiveSettings, Settings
-from gateway.ledger import Ledger, drops, jobs
+from gateway.ledger import Ledger, drops, holds
 from gateway.ledger.drops import DropRow, Name, WaitingFile
-from gateway.pickup.claim import take_file
-from gateway.pickup.folder import inbox, parent_of
+from gateway.pickup.claim import take_file, take_leaving
+from gateway.pickup.folder import inbox
 from gateway.pickup.holding import holding
 from gateway.pickup.local import LocalFiles
 from gateway.pickup.names import is_temporary
+from gateway.pickup.proofs import names_with_proof
+from gateway.pickup.settled import Taken, give_up_if_missing, policy_of, settle
 
 log = structlog.get_logger()
 
-LOOK_AGAIN_SECONDS = 5.0
 CLAIMS_MAX = 50
 """Drops that are claimed in one transaction: few enough that a landing never waits long for a name."""
 
@@ -41,17 +40,31 @@ class Scan:
         self._local = LocalFiles(ledger)
 
     def claim_settled(self) -> int:
-        """Claim every drop that has settled; how many jobs that made. Looks at no folder."""
+        """Claim or hold every drop that has settled; how many jobs that made. Looks at no folder."""
         claimed = 0
         while ready := drops.settled(self._ledger, clock.now(), CLAIMS_MAX):
-            claimed += self._claim(ready)
+            claimed += self._settle(ready)
         return claimed
 
     def claim_now(self, drop_id: str) -> None:
         """Claim one drop if it has settled, so that its name is free when this returns."""
         drop = drops.get(self._ledger, drop_id)
-        if drop.state in ("landed", "queued") and drop.settles_at <= clock.now():
-            self._claim([drop])
+        if drop.state in drops.UNSETTLED and drop.settles_at <= clock.now():
+            self._settle([drop])
+
+    def end_holds(self) -> None:
+        """Refuse, process or give up what was held for as long as its feed allows."""
+        settings = self._live.current
+        for drop in holds.overdue(self._ledger, clock.now()):
+            with holding(drop.name), self._ledger.transaction():
+                if drops.get(self._ledger, drop.id) == drop:
+                    end_hold(self._ledger, drop, policy_of(settings, drop))
+
+    def empty_names(self) -> None:
+        """Take the files of drops that have ended out of the inbox, where a kill or an operator has left them."""
+        for drop in drops.leaving(self._ledger):
+            with holding(drop.name):
+                self._take(take_leaving, drop.id)
 
     def walk(self) -> datetime | None:
         """Look into every inbox. When to look again because a local file may be finished then; None for no hurry."""
@@ -73,7 +86,7 @@ class Scan:
                 continue
             if file is not None:
                 self._look_again(settings, (tenant, feed, path), file)
-            self._local.consider((tenant, feed, path), root, found)
+            self._local.consider((tenant, feed, path), policy, root, found)
         for path, file in expected.items():
             self._look_again(settings, (tenant, feed, path), file)
 
@@ -81,72 +94,43 @@ class Scan:
         """A landing or a claim may have been under way when the walk saw the folder; under the name, none is."""
         with holding(name):
             drop = drops.get(self._ledger, file.drop_id)
-            if drop.state == "landed" and drop.name == name:
+            if drop.state in (*drops.UNSETTLED, "held") and drop.in_inbox and drop.name == name:
                 give_up_if_missing(settings, self._ledger, drop)
 
-    def _claim(self, ready: list[DropRow]) -> int:
-        """One transaction for all: queued, job made, claimed. Then their files are taken."""
-        settings = self._live.current
-        with holding(*(drop.name for drop in ready)):
+    def _settle(self, ready: list[DropRow]) -> int:
+        """One transaction for all; then the files of those that were claimed are taken."""
+        settings, taken = self._live.current, Taken()
+        with holding(*(name for drop in ready for name in names_with_proof(drop))):
             with self._ledger.transaction():
-                claimed = [drop for drop in ready if claim_one(settings, self._ledger, drop)]
-            for drop in claimed:
-                try:
-                    take_file(settings, drops.get(self._ledger, drop.id))
-                except OSError as error:
-                    # It stands in the inbox and is known as claimed; its job takes it when it begins.
-                    log.warning("claimed file could not be taken yet", drop=drop.id, error=str(error))
-        return len(claimed)
+                for drop in ready:
+                    settle(settings, self._ledger, drop, taken)
+            for drop_id in taken.claimed:
+                self._take(take_claimed, drop_id)
+            for drop_id in taken.proofs:
+                self._take(take_leaving, drop_id)
+        return len(taken.claimed)
 
-
-def claim_one(settings: Settings, ledger: Ledger, drop: DropRow) -> bool:
-    """Give a settled drop its job, unless it was touched since it was read. The caller holds its name."""
-    now = clock.now()
-    if drops.get(ledger, drop.id) != drop:
-        return False
-    if drop.state == "landed":
+    def _take(self, take: Callable[[Settings, Ledger, DropRow], None], drop_id: str) -> None:
         try:
-            if give_up_if_missing(settings, ledger, drop):
-                return False
+            take(self._live.current, self._ledger, drops.get(self._ledger, drop_id))
         except OSError as error:
-            # Later, so that it does not keep the drops behind it from their claim.
-            log.warning("landed file cannot be looked at yet", drop=drop.id, error=str(error))
-            drops.restart_settling(ledger, drop.id, now, LOOK_AGAIN_SECONDS)
-            return False
-        drops.queue(ledger, drop.id)
-        jobs.create(ledger, drop, uploader(settings, drop), now)
-    drops.claim(ledger, drop.id, now)
-    return True
+            # It stands in the inbox, and the ledger knows that: its job, or the next scan, takes it.
+            log.warning("file could not be taken out of the inbox yet", drop=drop_id, error=str(error))
 
 
-def give_up_if_missing(settings: Settings, ledger: Ledger, drop: DropRow) -> bool:
-    """Whether the file of a landed drop is gone or another; if so, the drop ends."""
-    found = look(inbox(settings, drop.tenant, drop.feed), drop.path)
-    if found is None:
-        drops.vanish(ledger, drop.id, "the file is no longer in the inbox")
-    elif (found.st_ino, found.st_size) != (drop.inode, drop.bytes):
-        drops.supersede(ledger, drop.id, "a local program put another file in its place")
+def take_claimed(settings: Settings, ledger: Ledger, drop: DropRow) -> None:
+    take_file(settings, drop)
+
+
+def end_hold(ledger: Ledger, drop: DropRow, policy: FeedSettings | None) -> None:
+    """The time of a hold is over."""
+    now = clock.now()
+    if drop.held_for == "file":
+        holds.withdraw(ledger, drop, "the file that it is for did not come in time", "archive", now)
+    elif drop.held_for == "suspect":
+        holds.decide(ledger, drop, policy.on_suspect if policy else "refuse", "nobody released it in time", now)
     else:
-        return False
-    return True
-
-
-def uploader(settings: Settings, drop: DropRow) -> str | None:
-    """The email of who uploaded (C19), or the username when the account is gone by now."""
-    found = settings.user(drop.username) if drop.username else None
-    return found[1].email if found else drop.username
-
-
-def look(root: Path, path: str) -> os.stat_result | None:
-    """The regular file at `path` below `root`, no link followed; None when there is none."""
-    try:
-        with parent_of(root, path) as (folder, name):
-            found = os.stat(name, dir_fd=folder, follow_symlinks=False)
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
-            return None
-        raise
-    return found if stat.S_ISREG(found.st_mode) else None
+        holds.decide(ledger, drop, "refuse", "nothing showed in time that it is whole", now)
 
 
 def files_below(root: Path) -> Iterator[tuple[str, os.stat_result]]:

@@ -39,6 +39,16 @@ class Drop:
     repairs: str | None = None
     client_mtime: datetime | None = None
     completion_proof: bool = True
+    on_cut_off: Literal["hold", "refuse", "process"] = "refuse"
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """What comes out of a drop that looks cut off and is to be held; `line` is where it breaks off, if it is text."""
+
+    message: str
+    hint: str
+    line: int | None
 
 
 @dataclass(frozen=True, slots=True)

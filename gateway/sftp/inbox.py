@@ -5,6 +5,7 @@ Everything here blocks: call it from a worker thread.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -14,13 +15,14 @@ from pathlib import Path
 from asyncssh.constants import FXF_APPEND, FXF_CREAT, FXF_EXCL, FXF_TRUNC
 
 from gateway import clock
-from gateway.config import LiveSettings, Settings
+from gateway.config import FeedSettings, LiveSettings, Settings
 from gateway.errors import LedgerError, UploadRefused
-from gateway.ledger import Ledger, drops, uploads, visible
+from gateway.ledger import Ledger, drops, holds, landings, uploads, visible
 from gateway.ledger.drops import DropRow
 from gateway.pickup.folder import parent_of
 from gateway.pickup.holding import holding
 from gateway.pickup.names import is_temporary
+from gateway.pickup.proofs import kind_of
 from gateway.sftp.handles import OpenUpload
 from gateway.sftp.names import Found, Names
 from gateway.sftp.paths import Place, feed_root, list_below
@@ -50,7 +52,7 @@ class Inbox:
         if found is not None and flags & FXF_EXCL and flags & FXF_CREAT:
             raise FileExistsError(EEXIST, os.strerror(EEXIST), place.path)
         self._demand_folder(place)
-        self._restart_settling(place)
+        self._restart_settling(place, "the client opened it again")
         append = bool(flags & FXF_APPEND)
         if found is None or flags & FXF_TRUNC:
             return self._uploads.start(self._login, place, append=append)
@@ -84,7 +86,7 @@ class Inbox:
         drop = self._names.visible_drop(place)
         if drop is not None and found.partial is None:
             drops.set_client_mtime(self._ledger, drop.id, clock_time(mtime))
-            self._restart_settling(place)
+            self._restart_settling(place, "the client set its times")
 
     def remove(self, place: Place) -> None:
         """Before the claim this withdraws the drop; after it, the name is hidden and the job goes on."""
@@ -94,7 +96,7 @@ class Inbox:
         if found.partial is not None:
             self._uploads.discard(found.partial)
         elif found.claimed is not None:
-            visible.hide(self._ledger, self._name(place))
+            self._remove_claimed(place, found.claimed)
         else:
             self._unless_claimed(place, self._remove_standing, self.remove)
 
@@ -137,9 +139,6 @@ class Inbox:
             raise FileExistsError(EEXIST, os.strerror(EEXIST), new.path)
         if target.partial is not None:
             self._uploads.discard(target.partial)
-        drop = self._names.waiting_drop(new)
-        if drop is not None and drop.state == "queued":
-            self._pickup.claim_now(drop.id)
 
     def _rename_claimed(self, drop: DropRow, old: Place, new: Place) -> None:
         if old.feed != new.feed:
@@ -154,17 +153,21 @@ class Inbox:
         self._move(old, new)
 
     def _rename_standing(self, old: Place, new: Place) -> None:
-        drop = self._names.waiting_drop(old)
         final = not self._is_temporary(new)
         stored = uploads.stored(self._ledger, *self._name(old)) if self._is_temporary(old) else None
         if stored is not None and final:
             self._uploads.land_stored(stored, old, new)
             return
         with holding(self._name(old), self._name(new)):
+            drop = self._names.waiting_drop(old)
             if drop is not None and final:
-                drops.rename_landed(self._ledger, drop.id, new.feed, new.path, clock.now(), self._settle_seconds)
+                kind = kind_of(new.path, self._policy(new))
+                landings.rename_landed(
+                    self._ledger, drop.id, new.feed, new.path, kind, clock.now(), self._settle_seconds
+                )
             elif drop is not None:
-                drops.withdraw(self._ledger, drop.id, f"renamed to the temporary name {new.path}")
+                reason = f"renamed to the temporary name {new.path}"
+                holds.withdraw(self._ledger, drop, reason, None, clock.now())
             upload_id = stored.id if stored is not None else drop.upload_id if drop is not None else None
             if upload_id is not None and not final:
                 uploads.set_place(self._ledger, upload_id, new.feed, new.path)
@@ -182,15 +185,26 @@ class Inbox:
             os.fsync(source)
             os.fsync(target)
 
+    def _remove_claimed(self, place: Place, drop: DropRow) -> None:
+        """The name is hidden and the job goes on; what is held because it looks cut off is withdrawn."""
+        with holding(drop.name):
+            if drop.state == "held" and drop.held_for == "suspect":
+                with contextlib.suppress(LedgerError):  # Released in this moment: its job goes on.
+                    holds.withdraw(self._ledger, drop, "removed by the client", None, clock.now())
+            visible.hide(self._ledger, self._name(place))
+        self._pickup.wake()
+
     def _remove_standing(self, place: Place) -> None:
         with holding(self._name(place)):
             drop = self._names.waiting_drop(place)
             # Withdrawn first: between the two a claim must not find a drop whose file is gone.
             if drop is not None:
-                drops.withdraw(self._ledger, drop.id, "removed by the client")
+                holds.withdraw(self._ledger, drop, "removed by the client", "delete", clock.now())
             with parent_of(self._root(place), place.path) as (folder, name):
                 os.unlink(name, dir_fd=folder)
                 os.fsync(folder)
+            if drop is not None:
+                drops.left(self._ledger, drop.id)
             visible.hide(self._ledger, self._name(place))
 
     def _unless_claimed(self, place: Place, act: Callable[[Place], None], again: Callable[[Place], None]) -> None:
@@ -199,7 +213,7 @@ class Inbox:
             act(place)
         except (LedgerError, FileNotFoundError):
             drop = drops.newest(self._ledger, *self._name(place))
-            if drop is None or drop.state not in ("queued", "claimed", "done"):
+            if drop is None or drop.in_inbox or drop.claimed_at is None:
                 raise
             self._pickup.claim_now(drop.id)
             with holding(self._name(place)):
@@ -216,11 +230,11 @@ class Inbox:
         finally:
             os.close(base)
 
-    def _restart_settling(self, place: Place) -> None:
+    def _restart_settling(self, place: Place, reason: str) -> None:
         """Who opens a file again that waits for its claim is not done with it."""
         drop = self._names.waiting_drop(place)
         if drop is not None:
-            drops.restart_settling(self._ledger, drop.id, clock.now(), self._settle_seconds)
+            drops.restart_settling(self._ledger, drop.id, clock.now(), self._settle_seconds, reason)
 
     def _demand_folder(self, place: Place) -> None:
         """A folder that is not there is said now, and not after the last byte."""
@@ -236,7 +250,10 @@ class Inbox:
         return self._settings.gateway.pickup.settle_seconds
 
     def _is_temporary(self, place: Place) -> bool:
-        return is_temporary(place.path, self._settings.tenants[self._login.tenant].feeds[place.feed])
+        return is_temporary(place.path, self._policy(place))
+
+    def _policy(self, place: Place) -> FeedSettings:
+        return self._settings.tenants[self._login.tenant].feeds[place.feed]
 
     def _name(self, place: Place) -> tuple[str, str, str]:
         return self._login.tenant, place.feed, place.path

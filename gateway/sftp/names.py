@@ -17,7 +17,7 @@ from gateway.config import LiveSettings, Settings
 from gateway.ledger import Ledger, drops, uploads, visible
 from gateway.ledger.drops import DropRow
 from gateway.ledger.uploads import UploadRow
-from gateway.pickup.claim import original_path
+from gateway.pickup.claim import archived_path
 from gateway.pickup.landing import spool_path
 from gateway.sftp.paths import Place, feed_root, list_below, open_below, stat_below
 from gateway.sftp.uploads import Login, Uploads
@@ -84,12 +84,14 @@ class Names:
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
         if found.partial is not None:
             return os.open(spool_path(self._settings, found.partial.id), flags)
-        return os.open(original_path(self._settings, str(found.claimed and found.claimed.job_id)), flags)
+        if found.claimed is None:
+            raise FileNotFoundError(ENOENT, os.strerror(ENOENT), place.path)
+        return os.open(archived_path(self._settings, found.claimed), flags)
 
     def waiting_drop(self, place: Place) -> DropRow | None:
         """The drop of the file in the inbox; a file with a temporary name, or of a local program, may have none."""
         drop = drops.newest(self._ledger, self._login.tenant, place.feed, place.path)
-        return drop if drop is not None and drop.state in ("landed", "queued") else None
+        return drop if drop is not None and drop.in_inbox else None
 
     def visible_drop(self, place: Place) -> DropRow | None:
         """The drop that is shown under the name, in the inbox or claimed."""
@@ -119,11 +121,11 @@ class Names:
 
     def _claimed(self, place: Place) -> Found | None:
         drop = self.visible_drop(place) if place.path else None
-        return self._claimed_as(drop) if drop is not None and drop.state in ("claimed", "done") else None
+        return self._claimed_as(drop) if drop is not None and not drop.in_inbox else None
 
     def _claimed_as(self, drop: DropRow) -> Found | None:
         try:
-            status = original_path(self._settings, str(drop.job_id)).stat()
+            status = archived_path(self._settings, drop).stat()
         except FileNotFoundError:
             return None
         return Found(Place("inbox", drop.feed, drop.shown_path), status, drop.bytes, claimed=drop)

@@ -14,9 +14,10 @@ import pytest
 
 from gateway import clock
 from gateway.errors import LedgerError
-from gateway.ledger import Ledger, drops, jobs, visible
-from gateway.ledger.drops import DropRow, Landing
+from gateway.ledger import Ledger, drops, holds, jobs, landings, visible
+from gateway.ledger.drops import DropRow
 from gateway.ledger.jobs import Ending
+from gateway.ledger.landings import Landing
 
 NOW = clock.now()
 
@@ -29,7 +30,7 @@ def ledger(tmp_path: Path) -> Iterator[Ledger]:
 
 
 def landed(ledger: Ledger, path: str = "a.csv", inode: int = 1) -> DropRow:
-    return drops.record_landing(
+    return landings.record_landing(
         ledger, Landing("acme", "profiles", path, bytes=10, inode=inode, landed_at=NOW, settles_at=NOW)
     )
 
@@ -207,7 +208,7 @@ def test_a_claimed_name_stays_visible_for_its_grace_and_under_its_new_name(ledge
     assert (seen("a.csv"), seen("b.csv")) == (None, drop_id)
     newer = landed(ledger, "b.csv")
     assert seen("b.csv") == newer.id
-    drops.withdraw(ledger, newer.id, "removed")
+    holds.withdraw(ledger, newer, "removed", None, NOW)
     visible.hide(ledger, ("acme", "profiles", "b.csv"))
     assert seen("b.csv") is None
     assert visible.claimed(ledger, "acme", "profiles", NOW, 300) == []
@@ -215,8 +216,8 @@ def test_a_claimed_name_stays_visible_for_its_grace_and_under_its_new_name(ledge
 
 def test_a_rename_onto_an_unsettled_drop_supersedes_it(ledger: Ledger) -> None:
     temporary, target = landed(ledger, "a.new"), landed(ledger, "a.csv")
-    renamed = drops.rename_landed(ledger, temporary.id, "profiles", "a.csv", NOW, 2)
-    assert (renamed.path, renamed.generation, renamed.state) == ("a.csv", 2, "landed")
+    renamed = landings.rename_landed(ledger, temporary.id, "profiles", "a.csv", "data", NOW, 2)
+    assert (renamed.path, renamed.generation, renamed.state) == ("a.csv", 2, "settling")
     assert renamed.settles_at == NOW + timedelta(seconds=2)
     assert drops.get(ledger, target.id).state == "superseded"
 

@@ -33,7 +33,7 @@ def rename_and_die(source, target, rename=os.rename, **keywords):
     die()
 
 if moment == "before the commit":
-    landing.drops.record_landing = die
+    landing.landings.record_landing = die
 elif moment == "before the rename":
     landing.move_into_inbox = die
 else:
@@ -75,6 +75,7 @@ def test_landing_never_overwrites_a_claimed_file_that_still_stands_in_the_inbox(
     with site.ledger.transaction():
         drops.queue(site.ledger, first)
         jobs.create(site.ledger, drop, None, drop.landed_at)
+        drops.claim(site.ledger, first, drop.landed_at)
     site.upload("a.csv", b"identity\ncid\n")
     claimed = site.drop(first)
     assert claimed.state == "claimed"

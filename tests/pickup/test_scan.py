@@ -39,7 +39,7 @@ def test_a_drop_is_not_claimed_before_it_has_settled(make_site: Any) -> None:
 
 def test_touching_a_drop_restarts_its_settling(site: Any) -> None:
     drop_id = site.upload("a.csv")
-    drops.restart_settling(site.ledger, drop_id, clock.now(), 60)
+    drops.restart_settling(site.ledger, drop_id, clock.now(), 60, "its times were set")
     assert Scan(site.live, site.ledger).claim_settled() == 0
 
 

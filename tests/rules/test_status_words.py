@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from gateway import clock
-from gateway.ledger import Ledger, drops, jobs
-from gateway.ledger.drops import Landing
+from gateway.ledger import Ledger, drops, jobs, landings
 from gateway.ledger.jobs import Ending
+from gateway.ledger.landings import Landing
 from tests.conftest import Run
 
 NOW = clock.now()
@@ -19,7 +19,7 @@ STEPS = ("queued", "validating", "processing", "pending_refresh", "completed")
 def job_at(ledger: Ledger, status: str) -> str:
     """The only job of a ledger, gone so far; its id."""
     landing = Landing("acme", "profiles", "a.csv", bytes=10, inode=1, landed_at=NOW, settles_at=NOW)
-    drop = drops.record_landing(ledger, landing)
+    drop = landings.record_landing(ledger, landing)
     with ledger.transaction():
         drops.queue(ledger, drop.id)
         job_id = jobs.create(ledger, drop, "ann@acme.example", NOW)

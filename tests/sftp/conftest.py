@@ -83,8 +83,10 @@ class Running:
         return sorted((self.live.current.spool_dir / "uploads").iterdir())
 
     def drops(self) -> list[tuple[str, int, str, int]]:
-        """Path, generation, state and bytes of each drop, oldest first."""
-        rows = self.ledger.rows("SELECT path, generation, state, bytes FROM drops ORDER BY id")
+        """Path, generation, state and bytes of each drop, oldest first; `landed` also for one that was touched since."""
+        rows = self.ledger.rows(
+            "SELECT path, generation, replace(state, 'settling', 'landed'), bytes FROM drops ORDER BY id"
+        )
         return [tuple(row) for row in rows]
 
     def uploads(self) -> list[tuple[str, str, int]]:

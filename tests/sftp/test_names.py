@@ -157,7 +157,7 @@ async def test_a_landed_file_can_be_renamed_into_another_feed(server: Running) -
         assert await client.listdir("inbox/small") == ["b.csv"]
     row = server.ledger.row("SELECT feed, path, state FROM drops")
     assert row is not None
-    assert tuple(row) == ("small", "b.csv", "landed")
+    assert tuple(row) == ("small", "b.csv", "settling")
     server.claim()
 
 

@@ -1,0 +1,113 @@
+"""`<name>.status.json` in the outbox: what a partner sees of a drop while it is held (RULES.md, section 8).
+
+What the ledger says is shown and nothing else, so that neither a kill nor a command leaves it wrong for long.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import structlog
+
+from gateway import clock, durable
+from gateway.config import Settings
+from gateway.ledger import Ledger, drops, holds
+from gateway.ledger.drops import DropRow
+from gateway.pickup.proofs import proved_path
+
+log = structlog.get_logger()
+
+SCHEMA_VERSION = 1
+HINTS = {
+    "suspect": "Upload the file again under the same name, or go on with the upload (reput, put -a, curl -C -). "
+    "If it is meant to end like that, ask the gateway's operator to release it.",
+    "rename": "Upload it under a temporary name, such as {name}.part, and rename it to {name} when the upload is done. "
+    "Local programs use a feed with a marker or a checksum. The gateway's operator can release this one.",
+    "done_marker": "Upload an empty file {name}.done when {name} is complete.",
+    "sha256": "Upload {name}.sha256 with the SHA-256 of {name}, as `sha256sum {name} > {name}.sha256` writes it.",
+    "file": "Upload {name}; what is here only says when it is complete.",
+    "profiles": "Nothing is to be done: profiles that landed before these events go first.",
+}
+
+
+class Statuses:
+    """The status files that stand in the outboxes, kept in step with the ledger. Used by the scan's thread."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._shown: dict[str, tuple[Path, DropRow]] = {}
+
+    def follow(self, settings: Settings) -> None:
+        """Write those of new holds, and remove those of holds that have ended."""
+        held = {drop.id: drop for drop in holds.held(self._ledger)}
+        for drop_id, (path, shown) in list(self._shown.items()):
+            if held.get(drop_id) != shown:
+                del self._shown[drop_id]
+                if drop_id not in held:
+                    remove(path)
+        for drop_id in held.keys() - self._shown.keys():
+            drop = held[drop_id]
+            path = status_path(settings, self._ledger, drop)
+            if show(path, drop):
+                self._shown[drop_id] = path, drop
+
+
+def status_path(settings: Settings, ledger: Ledger, drop: DropRow) -> Path:
+    """Where the status of a held drop stands: under the name of the file, also for what only proves a file."""
+    path, generation = drop.path, drop.generation
+    if drop.kind != "data":
+        path = proved_path(drop)
+        file = drops.newest(ledger, drop.tenant, drop.feed, path)
+        generation = 1 if file is None else file.generation + (not file.in_inbox)
+    return status_path_of(settings, drop.tenant, drop.feed, path, generation)
+
+
+def status_path_of(settings: Settings, tenant: str, feed: str, path: str, generation: int) -> Path:
+    """Named like the other files of that generation."""
+    numbered = f"{path}.g{generation}" if generation > 1 else path
+    return settings.tenant_dir(tenant) / "outbox" / feed / f"{numbered}.status.json"
+
+
+def show(path: Path, drop: DropRow) -> bool:
+    """Write a status file; False when it cannot be written now."""
+    text = json.dumps(status_of(drop), ensure_ascii=False, indent=2) + "\n"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        durable.write(path, text.encode())
+    except OSError as error:
+        log.warning("status file cannot be written yet", drop=drop.id, error=str(error))
+        return False
+    return True
+
+
+def status_of(drop: DropRow) -> dict[str, object]:
+    """What the partner reads."""
+    file = drop.path if drop.kind == "data" else proved_path(drop)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "tenant": drop.tenant,
+        "feed": drop.feed,
+        "filename": file,
+        "generation": drop.generation,
+        "state": drop.state,
+        "held_for": drop.held_for,
+        "reason": drop.reason,
+        "hint": hint(drop),
+        "since": clock.text(drop.state_since),
+        "until": clock.text(drop.held_until) if drop.held_until else None,
+    }
+
+
+def hint(drop: DropRow) -> str:
+    """What the partner can do about its hold."""
+    file = drop.path if drop.kind == "data" else proved_path(drop)
+    return HINTS[str(drop.held_for)].replace("{name}", file.rsplit("/", 1)[-1])
+
+
+def remove(path: Path) -> None:
+    """The wait is over."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        log.warning("status file cannot be removed", file=path.name, error=str(error))
