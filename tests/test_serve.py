@@ -226,7 +226,7 @@ def test_a_second_signal_ends_it_at_once_and_the_next_start_goes_on(gateway: Gat
     ("when", "module", "name"),
     [
         ("after", "gateway.pickup.local", "landings.record_landing"),
-        ("after", "gateway.pickup.scan", "jobs.create"),
+        ("after", "gateway.pickup.settled", "jobs.create"),
         ("before", "gateway.pickup.scan", "take_file"),
         ("after", "gateway.pickup.claim", "os.link"),
         ("after", "gateway.pickup.scan", "take_file"),

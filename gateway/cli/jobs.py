@@ -20,9 +20,11 @@ from gateway.cli.options import config_option
 from gateway.config import Settings, load_gateway
 from gateway.errors import LedgerError
 from gateway.ledger import Ledger
+from gateway.ledger import drops as ledger_drops
 from gateway.ledger import jobs as ledger_jobs
-from gateway.ledger.jobs import JobRow, Transition
+from gateway.ledger.jobs import JobRow
 from gateway.ledger.migrations import JOB_STATUSES
+from gateway.ledger.transitions import Transition, history
 
 JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 COLUMNS = ("UPLOADED (UTC)", "TENANT", "FEED", "FILE", "STATUS", "ROWS", "ACCEPTED", "ERRORS", "SECONDS", "JOB")
@@ -61,15 +63,9 @@ def job(job_id: str, as_json: bool, root: Path) -> None:
     """Show one job and all that happened to it. The beginning of its ID is enough, if no other job has it."""
     with opened_ledger(root) as ledger:
         found = ledger_jobs.find(ledger, job_id)
-        transitions = ledger_jobs.transitions_of(ledger, found)
-    if as_json:
-        history = [asdict(transition) | {"at": clock.text(transition.at)} for transition in transitions]
-        click.echo(json.dumps(found.to_dict() | {"transitions": history}, indent=2))
-        return
-    for name, value in job_facts(found):
-        wide_console().print(f"{name:<14}", harmless(value), soft_wrap=True)
-    click.echo()
-    print_list(("AT (UTC)", "WHAT", "FROM", "TO", "WHY"), map(transition_line, transitions))
+        drop = ledger_drops.get(ledger, found.drop_id)
+        transitions = history(ledger, found.id, drop.id, *([drop.upload_id] if drop.upload_id else []))
+    show_one(found.to_dict(), job_facts(found), transitions, as_json)
 
 
 @click.command()
@@ -81,6 +77,18 @@ def requeue(job_id: str, root: Path) -> None:
         found = ledger_jobs.find(ledger, job_id)
         ledger_jobs.requeue(ledger, found.id, clock.now())
     click.echo(f"Job {found.id} ({found.tenant}/{found.feed}/{found.filename}) is queued again.")
+
+
+def show_one(plain: dict[str, Any], facts: list[tuple[str, Any]], transitions: list[Transition], as_json: bool) -> None:
+    """A job, a drop or an upload, and all that happened to it."""
+    if as_json:
+        told = [asdict(transition) | {"at": clock.text(transition.at)} for transition in transitions]
+        click.echo(json.dumps(plain | {"transitions": told}, indent=2))
+        return
+    for name, value in facts:
+        wide_console().print(f"{name:<14}", harmless(value), soft_wrap=True)
+    click.echo()
+    print_list(("AT (UTC)", "WHAT", "FROM", "TO", "WHY"), map(transition_line, transitions))
 
 
 @contextmanager

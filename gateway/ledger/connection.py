@@ -24,6 +24,16 @@ def new_id() -> str:
     return str(uuid_utils.uuid7())
 
 
+def find_one(ledger: Ledger, noun: str, select: str, column: str, prefix: str) -> sqlite3.Row:
+    """The one row whose id begins with `prefix`, or LedgerError that says whether none or several do."""
+    condition = f"substr({column}, 1, ?) = ? LIMIT 2"
+    found = ledger.rows(select.format(condition), (len(prefix), prefix.lower())) if prefix else []
+    if len(found) != 1:
+        many = f"more than one {noun}" if len(found) > 1 else f"no {noun}"
+        raise LedgerError(f"{many} has an id that begins with '{prefix}'; `gateway {noun}s` lists them")
+    return found[0]
+
+
 class Ledger:
     """The ledger of one data directory. Safe to use from any thread; one connection, one lock.
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from gateway import clock
 from gateway.errors import LedgerError
-from gateway.ledger.connection import Ledger
+from gateway.ledger.connection import Ledger, find_one
 
 IN_INBOX = "state IN ('landed', 'settling', 'queued', 'held') AND (state <> 'held' OR claimed_at IS NULL)"
 # Only a condition of our own is put in; every value is bound.
@@ -68,6 +68,11 @@ class DropRow:
         """Whether its file stands in the inbox."""
         return self.state in (*UNSETTLED, "queued") or (self.state == "held" and self.claimed_at is None)
 
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON: times as the ledger writes them."""
+        plain = {name: sql(value) for name, value in asdict(self).items() if name != "id"}
+        return {"drop_id": self.id} | plain
+
     @property
     def shown_path(self) -> str:
         """The path under which the client finds it."""
@@ -88,6 +93,20 @@ def get(ledger: Ledger, drop_id: str) -> DropRow:
     if found is None:
         raise LedgerError(f"the ledger has no drop {drop_id}")
     return drop_row(found)
+
+
+def find(ledger: Ledger, prefix: str) -> DropRow:
+    """The one drop whose id begins with `prefix`, or LedgerError that says whether none or several do."""
+    return drop_row(find_one(ledger, "drop", f"{SELECT} WHERE {{}}", "drops.id", prefix))
+
+
+def select(ledger: Ledger, *, tenant: str | None, feed: str | None, state: str | None, limit: int) -> list[DropRow]:
+    """The drops that match all filters, newest first."""
+    filters = {"drops.tenant": tenant, "drops.feed": feed, "state": state}
+    given = {column: value for column, value in filters.items() if value is not None}
+    where = " AND ".join(f"{column} = ?" for column in given) or "1"
+    found = ledger.rows(f"{SELECT} WHERE {where} ORDER BY drops.id DESC LIMIT ?", (*given.values(), limit))
+    return [drop_row(row) for row in found]
 
 
 def newest(ledger: Ledger, tenant: str, feed: str, path: str) -> DropRow | None:

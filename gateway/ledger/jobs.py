@@ -12,7 +12,7 @@ from typing import Any, Literal
 from gateway import clock
 from gateway.errors import LedgerError
 from gateway.ledger import drops
-from gateway.ledger.connection import Ledger, new_id
+from gateway.ledger.connection import Ledger, find_one, new_id
 from gateway.ledger.drops import DropRow
 
 TIMES = ("status_since", "uploaded_on", "start_time", "end_time")
@@ -90,17 +90,6 @@ class Ending:
 
 
 DropEnd = Literal["done", "duplicate", "quarantined"]
-
-
-@dataclass(frozen=True, slots=True)
-class Transition:
-    """One row of `transitions`."""
-
-    at: datetime
-    kind: str
-    old: str | None
-    new: str
-    reason: str | None
 
 
 def create(ledger: Ledger, drop: DropRow, uploaded_by: str | None, now: datetime) -> str:
@@ -241,12 +230,7 @@ def get(ledger: Ledger, job_id: str) -> JobRow:
 
 def find(ledger: Ledger, prefix: str) -> JobRow:
     """The one job whose id begins with `prefix`, or LedgerError that says whether none or several do."""
-    sql = "SELECT * FROM jobs WHERE substr(id, 1, ?) = ? LIMIT 2"
-    found = ledger.rows(sql, (len(prefix), prefix.lower())) if prefix else []
-    if len(found) != 1:
-        many = "more than one job" if len(found) > 1 else "no job"
-        raise LedgerError(f"{many} has an id that begins with '{prefix}'; `gateway jobs` lists them")
-    return job_row(found[0])
+    return job_row(find_one(ledger, "job", "SELECT * FROM jobs WHERE {}", "id", prefix))
 
 
 def select(
@@ -309,14 +293,6 @@ def newest_named(
         ),
     )
     return found["id"] if found else None
-
-
-def transitions_of(ledger: Ledger, job: JobRow) -> list[Transition]:
-    """What happened to the job and to its drop, oldest first."""
-    found = ledger.rows(
-        "SELECT at, kind, old, new, reason FROM transitions WHERE subject IN (?, ?) ORDER BY id", (job.id, job.drop_id)
-    )
-    return [Transition(clock.moment(row["at"]), *tuple(row)[1:]) for row in found]
 
 
 def move(

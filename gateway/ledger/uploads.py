@@ -10,12 +10,13 @@ closed -> open       it leaves its temporary name for its final one, or it could
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
+from typing import Any
 
 from gateway import clock
 from gateway.errors import LedgerError
-from gateway.ledger.connection import Ledger, new_id
+from gateway.ledger.connection import Ledger, find_one, new_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,12 @@ class UploadRow:
     address: str | None
     client: str | None
     reason: str | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON: times as the ledger writes them."""
+        times = {name: clock.text(at) for name in ("opened_at", "ended_at") if (at := getattr(self, name))}
+        plain = {name: value for name, value in asdict(self).items() if name != "id"}
+        return {"upload_id": self.id} | plain | times
 
 
 def open_upload(
@@ -123,6 +130,24 @@ def get(ledger: Ledger, upload_id: str) -> UploadRow:
     if found is None:
         raise LedgerError(f"upload {upload_id}: there is no such upload")
     return _upload(found)
+
+
+def find(ledger: Ledger, prefix: str) -> UploadRow:
+    """The one upload whose id begins with `prefix`, or LedgerError that says whether none or several do."""
+    return _upload(find_one(ledger, "upload", "SELECT * FROM uploads WHERE {}", "id", prefix))
+
+
+def select(ledger: Ledger, *, tenant: str | None, feed: str | None, state: str | None, limit: int) -> list[UploadRow]:
+    """The uploads that match all filters, newest first."""
+    filters = {"tenant": tenant, "feed": feed, "state": state}
+    given = {column: value for column, value in filters.items() if value is not None}
+    where = " AND ".join(f"{column} = ?" for column in given) or "1"
+    # Only our own names of columns are put together; every value is bound.
+    found = ledger.rows(
+        f"SELECT * FROM uploads WHERE {where} ORDER BY id DESC LIMIT ?",  # noqa: S608
+        (*given.values(), limit),
+    )
+    return [_upload(row) for row in found]
 
 
 def partial(ledger: Ledger, tenant: str, username: str, feed: str, path: str) -> UploadRow | None:

@@ -36,21 +36,19 @@ class Statuses:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._shown: dict[str, tuple[Path, DropRow]] = {}
+        self._shown: dict[Path, DropRow] = {}
 
     def follow(self, settings: Settings) -> None:
         """Write those of new holds, and remove those of holds that have ended."""
-        held = {drop.id: drop for drop in holds.held(self._ledger)}
-        for drop_id, (path, shown) in list(self._shown.items()):
-            if held.get(drop_id) != shown:
-                del self._shown[drop_id]
-                if drop_id not in held:
-                    remove(path)
-        for drop_id in held.keys() - self._shown.keys():
-            drop = held[drop_id]
-            path = status_path(settings, self._ledger, drop)
-            if show(path, drop):
-                self._shown[drop_id] = path, drop
+        # Where a file and what is to prove it both wait, the file's own state is the one to know.
+        by_kind = sorted(holds.held(self._ledger), key=lambda drop: drop.kind == "data")
+        held = {status_path(settings, self._ledger, drop): drop for drop in by_kind}
+        for path in self._shown.keys() - held.keys():
+            del self._shown[path]
+            remove(path)
+        for path, drop in held.items():
+            if self._shown.get(path) != drop and show(path, drop):
+                self._shown[path] = drop
 
 
 def status_path(settings: Settings, ledger: Ledger, drop: DropRow) -> Path:

@@ -18,6 +18,7 @@ from gateway.ledger import Ledger, drops, holds, jobs, landings, visible
 from gateway.ledger.drops import DropRow
 from gateway.ledger.jobs import Ending
 from gateway.ledger.landings import Landing
+from gateway.ledger.transitions import history
 
 NOW = clock.now()
 
@@ -74,8 +75,8 @@ def test_a_job_goes_through_its_statuses_and_ends(ledger: Ledger) -> None:
     jobs.finish(ledger, job_id, ending(), NOW)
     job = jobs.get(ledger, job_id)
     assert (job.status, job.accepted_rows, job.rejected_rows, job.elapsed_time) == ("completed", 2, 1, 0.5)
-    history = [entry.new for entry in jobs.transitions_of(ledger, job) if entry.kind == "job"]
-    assert history == ["queued", "validating", "processing", "pending_refresh", "completed"]
+    told = [entry.new for entry in history(ledger, job.id) if entry.kind == "job"]
+    assert told == ["queued", "validating", "processing", "pending_refresh", "completed"]
     assert drops.get(ledger, job.drop_id).state == "done"
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from gateway import clock
 from gateway.config import LiveSettings, Settings
 from gateway.engine import Engine
 from gateway.ledger import Ledger, drops, jobs, uploads
@@ -34,6 +35,26 @@ contract = "clevertap-profiles"
 [feeds.repeats]
 contract = "clevertap-profiles"
 on_duplicate = "process"
+
+[feeds.marked]
+contract = "clevertap-profiles"
+complete_on = "done_marker"
+
+[feeds.summed]
+contract = "clevertap-profiles"
+complete_on = "sha256"
+
+[feeds.renamed]
+contract = "clevertap-profiles"
+complete_on = "rename"
+
+[feeds.latest]
+contract = "clevertap-profiles"
+on_overwrite = "replace"
+
+[feeds.lenient]
+contract = "clevertap-profiles"
+on_suspect = "process"
 """
 
 
@@ -105,9 +126,28 @@ class Site:
         found = self.ledger.rows("SELECT new FROM transitions WHERE subject = ? ORDER BY id", (subject,))
         return [row["new"] for row in found]
 
-    def report(self, name: str) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads((self.outbox / f"{name}.report.json").read_text())
+    def report(self, name: str, feed: str = "profiles") -> dict[str, Any]:
+        return self.outbox_json(f"{name}.report.json", feed)
+
+    def status(self, name: str, feed: str) -> dict[str, Any]:
+        """What the partner is told of a drop that is held."""
+        path = self.outbox.parent / feed / f"{name}.status.json"
+        until(path.exists)
+        return self.outbox_json(path.name, feed)
+
+    def outbox_json(self, name: str, feed: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.outbox.parent / feed / name).read_text())
         return found
+
+    def outbox_names(self, feed: str) -> list[str]:
+        return sorted(path.name for path in (self.outbox.parent / feed).iterdir())
+
+    def state(self, drop_id: str) -> str:
+        return self.drop(drop_id).state
+
+    def end_the_wait(self, drop_id: str) -> None:
+        """The time of a hold passes."""
+        drops.change(self.ledger, drop_id, "state = 'held'", held_until=clock.now())
 
     @contextmanager
     def picking_up(self, engine: Engine | None = None) -> Iterator[Pickup]:

@@ -22,6 +22,7 @@ from gateway import clock, contracts
 from gateway.ledger import Ledger, jobs
 from gateway.ledger.jobs import JobRow
 from gateway.ledger.migrations import JOB_STATUSES
+from gateway.ledger.transitions import history
 from tests.conftest import clean_environment, command
 from tests.rules.conftest import ndjson, record, table
 
@@ -133,7 +134,7 @@ class Site:
     def history(self, job: JobRow) -> list[str]:
         """The statuses that a job went through."""
         with self.ledger() as ledger:
-            return [entry.new for entry in jobs.transitions_of(ledger, job) if entry.kind == "job"]
+            return [entry.new for entry in history(ledger, job.id) if entry.kind == "job"]
 
     @contextmanager
     def ledger(self) -> Iterator[Ledger]:

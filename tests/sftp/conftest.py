@@ -83,7 +83,7 @@ class Running:
         return sorted((self.live.current.spool_dir / "uploads").iterdir())
 
     def drops(self) -> list[tuple[str, int, str, int]]:
-        """Path, generation, state and bytes of each drop, oldest first; `landed` also for one that was touched since."""
+        """Path, generation, state and bytes of each drop, oldest first; touched or not, one that waits is `landed`."""
         rows = self.ledger.rows(
             "SELECT path, generation, replace(state, 'settling', 'landed'), bytes FROM drops ORDER BY id"
         )
