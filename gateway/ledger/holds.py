@@ -32,6 +32,17 @@ def held(ledger: Ledger, held_for: str | None = None) -> list[DropRow]:
     return [drop_row(row) for row in found]
 
 
+def first_unfinished(ledger: Ledger, feeds: list[str], before: DropRow) -> DropRow | None:
+    """The tenant's oldest drop of these feeds that landed before and has not ended; held ones do not count."""
+    marks = ", ".join("?" for _ in feeds)
+    found = ledger.row(
+        f"{SELECT} WHERE drops.tenant = ? AND drops.feed IN ({marks}) AND landed_at < ? "
+        "AND state IN ('landed', 'settling', 'queued', 'claimed') AND kind = 'data' ORDER BY landed_at LIMIT 1",
+        (before.tenant, *feeds, clock.text(before.landed_at)),
+    )
+    return drop_row(found) if found else None
+
+
 def overdue(ledger: Ledger, now: datetime) -> list[DropRow]:
     """The held drops whose time is over."""
     found = ledger.rows(f"{SELECT} WHERE state = 'held' AND held_until <= ?", (clock.text(now),))
@@ -59,7 +70,10 @@ def release(ledger: Ledger, drop: DropRow, now: datetime) -> None:
                 f"drop {drop.id}: {drop.path} only proves another file, and that one is not here; "
                 "withdraw it, or have the file uploaded"
             )
-        if drop.state == "quarantined":
+        if drop.state == "held" and drop.held_for == "profiles":
+            # Its results are staged: who publishes them ends the hold.
+            drops.change(ledger, drop.id, "state = 'held'", decided="process")
+        elif drop.state == "quarantined":
             jobs.requeue(ledger, str(drop.job_id), now)
         else:
             decide(ledger, drop, "process", "released by an operator", now)

@@ -94,6 +94,8 @@ def m001_uploads_drops_jobs(db: sqlite_utils.Database) -> None:
     ) STRICT;
     CREATE INDEX drops_waiting ON drops (settles_at) WHERE state IN ('landed', 'settling', 'queued');
     CREATE INDEX drops_in_inbox ON drops (tenant, feed) WHERE state IN ('landed', 'settling', 'queued', 'held');
+    CREATE INDEX drops_unfinished ON drops (tenant, feed, landed_at)
+        WHERE state IN ('landed', 'settling', 'queued', 'claimed');
     CREATE INDEX drops_held ON drops (held_until) WHERE state = 'held';
     CREATE INDEX drops_leaving ON drops (id) WHERE leaving IS NOT NULL;
     CREATE INDEX drops_quarantined ON drops (id) WHERE state = 'quarantined';

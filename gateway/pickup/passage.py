@@ -23,6 +23,7 @@ from gateway.pickup import waiting
 from gateway.pickup.claim import original_path, take_file, work_dir
 from gateway.pickup.describe import describe, digest
 from gateway.pickup.holding import holding
+from gateway.pickup.sequence import hold_behind, profiles_before
 from gateway.pipeline.drop import Drop, Outcome, Suspect
 
 log = structlog.get_logger()
@@ -104,7 +105,11 @@ class Passage:
         if self.job.outcome is not None:
             retract(Outcome.from_json(self.job.outcome), self.outbox)
         jobs.stage(self.ledger, self.job.id, outcome.to_json(), clock.now())
-        self.publish(outcome)
+        drop = drops.get(self.ledger, self.job.drop_id)
+        if outcome.counts.accepted and (profiles := profiles_before(self.settings, self.ledger, drop)):
+            hold_behind(self.ledger, drop, profiles)
+        else:
+            self.publish(outcome)
 
     def publish(self, outcome: Outcome) -> None:
         try:

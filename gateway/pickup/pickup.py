@@ -20,6 +20,7 @@ from gateway.config import LiveSettings
 from gateway.engine import Engine
 from gateway.ledger import Ledger, drops, jobs
 from gateway.ledger.jobs import JobRow
+from gateway.pickup import sequence
 from gateway.pickup.landing import finish_landings
 from gateway.pickup.passage import Passage
 from gateway.pickup.scan import Scan
@@ -123,6 +124,7 @@ class Pickup:
                 self._recover()
             with rounds.timed_walk():
                 rounds.look_again_at = self._scan.walk()
+        self._resume_staged()
         self._scan.end_holds()
         self._scan.empty_names()
         if self._scan.claim_settled():
@@ -148,6 +150,15 @@ class Pickup:
                     jobs.try_again(self._ledger, job.id, "its process ended", clock.now())
         self._tell_slots()
 
+    def _resume_staged(self) -> None:
+        """Publish what waited for profiles that are done by now."""
+        with self._work:
+            for job in sequence.resumed(self._live.current, self._ledger):
+                self._running.add(job.id)
+                self._unpublished.append(job)
+                self._news += 1
+            self._work.notify_all()
+
     def _tell_slots(self) -> None:
         with self._work:
             self._news += 1
@@ -170,7 +181,8 @@ class Pickup:
                 log.exception("the passage broke off; it is taken up again", job=job.id)
             with self._work:
                 self._running.discard(job.id)
-            # The next generation of the name may have waited for this one.
+            # The next generation of the name may have waited for this one, and events for these profiles.
+            self._resume_staged()
             self._tell_slots()
 
     def _begin_next(self) -> JobRow | None:

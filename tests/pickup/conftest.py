@@ -36,6 +36,9 @@ contract = "clevertap-profiles"
 contract = "clevertap-profiles"
 on_duplicate = "process"
 
+[feeds.events]
+contract = "clevertap-events"
+
 [feeds.marked]
 contract = "clevertap-profiles"
 complete_on = "done_marker"

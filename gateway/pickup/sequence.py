@@ -1,0 +1,51 @@
+"""The sequence across feeds: events are published after the profiles that landed before them (F6, F7, F15).
+
+Reading and validating never wait; only the last step does.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from gateway import contracts
+from gateway.config import Settings
+from gateway.errors import ConfigError
+from gateway.ledger import Ledger, holds, jobs
+from gateway.ledger.drops import DropRow
+from gateway.ledger.jobs import JobRow
+
+
+def profiles_before(settings: Settings, ledger: Ledger, drop: DropRow) -> DropRow | None:
+    """The first of the unfinished profile drops that go before a drop of events; None for other drops."""
+    kinds = kinds_of_feeds(settings, drop.tenant)
+    profiles = [feed for feed, kind in kinds.items() if kind == "profiles"]
+    if kinds.get(drop.feed) != "events" or not profiles:
+        return None
+    return holds.first_unfinished(ledger, profiles, drop)
+
+
+def hold_behind(ledger: Ledger, drop: DropRow, profiles: DropRow) -> None:
+    """The drop's results are staged and wait."""
+    reason = f"profiles that landed before go first: {profiles.feed}/{profiles.path}"
+    holds.hold(ledger, drop, "profiles", reason, None)
+
+
+def resumed(settings: Settings, ledger: Ledger) -> list[JobRow]:
+    """The jobs whose staged results may be published now."""
+    found = []
+    for drop in holds.held(ledger, "profiles"):
+        if drop.decided is not None or profiles_before(settings, ledger, drop) is None:
+            reason = "released by an operator" if drop.decided else "the profiles before it are done"
+            holds.decide(ledger, drop, drop.decided, reason, drop.settles_at)
+            found.append(jobs.get(ledger, str(drop.job_id)))
+    return found
+
+
+def kinds_of_feeds(settings: Settings, tenant: str) -> dict[str, str]:
+    """Whether each feed carries profiles, events or both; without those whose contract cannot be had."""
+    kinds: dict[str, str] = {}
+    configured = settings.tenants.get(tenant)
+    for feed, policy in configured.feeds.items() if configured else ():
+        with suppress(ConfigError):
+            kinds[feed] = contracts.load(policy.contract, settings.root).kind
+    return kinds
