@@ -19,7 +19,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from gateway.errors import GatewayError, WorkerDied
-from gateway.pipeline.drop import Drop, Outcome
+from gateway.pipeline.drop import Drop, Outcome, Suspect
 
 SPAWN = get_context("spawn")
 READY = "ready"
@@ -65,7 +65,7 @@ class Engine:
             worker.wait_until_ready()
             self._idle.put(worker)
 
-    def run(self, drop: Drop, staging: Path, on_progress: Progress) -> Outcome:
+    def run(self, drop: Drop, staging: Path, on_progress: Progress) -> Outcome | Suspect:
         """Run one job in a worker; waits for an idle one.
 
         Raises WorkerDied when the worker ended before the outcome came, EngineStopped when `stop` ended it, and
@@ -137,7 +137,7 @@ class Worker:
     def is_alive(self) -> bool:
         return self._process.is_alive()
 
-    def run(self, drop: Drop, staging: Path, on_progress: Progress) -> Outcome:
+    def run(self, drop: Drop, staging: Path, on_progress: Progress) -> Outcome | Suspect:
         self.wait_until_ready()
         try:
             self._pipe.send((drop, staging))
@@ -145,7 +145,7 @@ class Worker:
             raise WorkerDied("the worker process ended before the job began") from error
         while True:
             answer = self._receive()
-            if isinstance(answer, Outcome):
+            if isinstance(answer, Outcome | Suspect):
                 return answer
             if isinstance(answer, Crash):
                 raise PipelineCrashed(answer.where)
@@ -156,9 +156,9 @@ class Worker:
         self._process.kill()
         self._process.join()
 
-    def _receive(self) -> Outcome | Crash | str:
+    def _receive(self) -> Outcome | Suspect | Crash | str:
         try:
-            answer: Outcome | Crash | str = self._pipe.recv()
+            answer: Outcome | Suspect | Crash | str = self._pipe.recv()
         except (EOFError, OSError) as error:
             self._process.join()
             raise WorkerDied(f"the worker process ended in the middle ({self._how_it_ended()})") from error

@@ -7,6 +7,8 @@ GatewayError
 ├── AlreadyServing     another gateway holds the data directory
 ├── UploadRefused      an SFTP request that the gateway turns away, told to the client in words
 ├── DropRefused        a whole drop turned away: the partner's report says why
+│   ├── UnclosedQuote  a quote that nothing closes up to the end of the file
+│   └── CutOff         a drop that looks cut off: held or refused, or processed as far as it is whole
 ├── WorkerDied         a worker process ended in the middle of a job
 └── NotDelivered       on the partner's side: a file did not reach a gateway, or its report did not come back
     └── TurnedAway     the gateway was reached and said no
@@ -64,6 +66,25 @@ class DropRefused(GatewayError):
         self.line = line
         self.column = column
         self.value = value
+
+
+class UnclosedQuote(DropRefused):
+    """A quote that nothing closes; the records in the first `whole` bytes of the text do not need it."""
+
+    def __init__(self, message: str, *, line: int, whole: int) -> None:
+        super().__init__("unterminated_quote", message, line=line)
+        self.whole = whole
+
+
+class CutOff(DropRefused):
+    """A drop that ends in the middle of a record, a character or a compressed stream.
+
+    `whole` is how many bytes of its text are left when the cut record is left out; 0 when nothing would be.
+    """
+
+    def __init__(self, message: str, *, line: int | None = None, whole: int = 0) -> None:
+        super().__init__("suspect_cut_off", message, line=line)
+        self.whole = whole
 
 
 class WorkerDied(GatewayError):

@@ -16,6 +16,8 @@ import click
 from gateway import clock
 from gateway.cli.options import config_option
 
+HELD = "  A gateway holds such a file at first, until it is uploaded again or an operator releases it."
+
 
 @click.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
@@ -49,7 +51,7 @@ def check(
     from gateway.cli.show_report import exit_code, show
     from gateway.config import FeedSettings, TenantSettings, checked
     from gateway.ledger import new_id
-    from gateway.pipeline import Drop, process, publish
+    from gateway.pipeline import Drop, outcome_of, publish
 
     contract = contracts.load(name, root)
     zone = checked(TenantSettings, {"timezone": timezone}, "--timezone").timezone
@@ -62,14 +64,17 @@ def check(
             policy=FeedSettings(contract=name, strict=strict), timezone=zone,
         )  # fmt: skip
         staging = Path(work) / "out"
-        outcome = process(drop, staging)
+        outcome = outcome_of(drop, staging)
         report: dict[str, Any] = json.loads((staging / outcome.files[-1].staged).read_text(encoding="utf-8"))
         if out:
             publish(outcome, staging, out)
     if as_json:
         click.echo(json.dumps(report, ensure_ascii=False, indent=2))
     else:
-        show(report, Console(file=sys.stdout, soft_wrap=not sys.stdout.isatty()))
+        console = Console(file=sys.stdout, soft_wrap=not sys.stdout.isatty())
+        show(report, console)
+        if "suspect_cut_off" in report["problems_by_code"]:
+            console.print(HELD, style="dim", soft_wrap=True)
     sys.exit(exit_code(report))
 
 

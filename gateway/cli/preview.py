@@ -27,7 +27,8 @@ def preview(file: Path, name: str, rows: int, root: Path) -> None:
     """Show the first rows of FILE as understood: types, values in normal form, problems in place."""
     from gateway import clock, contracts
     from gateway.config import FeedSettings
-    from gateway.errors import DropRefused
+    from gateway.contracts.codes import CODES
+    from gateway.errors import CutOff, DropRefused
     from gateway.pipeline import Drop
     from gateway.pipeline.preview import preview as look
 
@@ -39,8 +40,9 @@ def preview(file: Path, name: str, rows: int, root: Path) -> None:
     try:
         seen = look(drop, rows)
     except DropRefused as refusal:
-        console.print(harmless(f"{file.name} would be refused: {refusal.message}", "red"))
-        console.print(harmless(refusal.hint, "dim"))
+        fate = "held as suspect" if isinstance(refusal, CutOff) else "refused"
+        console.print(harmless(f"{file.name} would be {fate}: {refusal.message}", "red"))
+        console.print(harmless(refusal.hint or CODES[refusal.code].hint, "dim"))
         sys.exit(REFUSED)
     for line in told(seen):
         console.print(line, soft_wrap=True)

@@ -29,6 +29,12 @@ _ALL = (
         "The bytes are not UTF-8.",
         'Save the file as UTF-8; for Latin-1 files ask the operator to set encoding = "latin-1" for this feed.',
     ),
+    Code(
+        "suspect_cut_off",
+        "error",
+        "The file looks cut off: it ends in the middle.",
+        "Upload the whole file again. Where it was whole, mend its last record and end it with a line break.",
+    ),
     Code("bad_compression", "error", "The compressed data is damaged.", "Compress the file again and upload it again."),
     Code(
         "expanded_too_large", "error", "The file expands to more than this feed allows.", "Split it into smaller files."

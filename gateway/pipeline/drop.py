@@ -1,4 +1,4 @@
-"""What goes into the pipeline and what comes out: a drop, and the outcome of its job."""
+"""What goes into the pipeline and what comes out: a drop, and the outcome of its job or a suspicion."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from gateway.contracts import Contract
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """One complete file and all that its job must know; nothing else decides what the job does.
+    """One file that has landed and all that its job must know; nothing else decides what the job does.
 
     `path` is where the bytes are; `name` is the path below `inbox/<feed>/`, with `/` between folders.
-    `as_of` is when the drop landed, and every rule's "now".
+    `as_of` is when the drop landed, and every rule's "now". `on_cut_off` says what becomes of a drop that looks cut
+    off: it comes back as a Suspect, is refused whole, or is processed as far as it is whole.
     """
 
     job_id: str
@@ -44,7 +45,10 @@ class Drop:
 
 @dataclass(frozen=True, slots=True)
 class Suspect:
-    """What comes out of a drop that looks cut off and is to be held; `line` is where it breaks off, if it is text."""
+    """A drop that looks cut off and was not processed: where it ends in `message`, what to do about it in `hint`.
+
+    `line` is the physical line of the cut, where it can be told.
+    """
 
     message: str
     hint: str

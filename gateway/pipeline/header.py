@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from gateway.config import did_you_mean
 from gateway.contracts import Contract
 from gateway.contracts.times import DATE_FORMATS, DATE_HEADER, UNIX_NAMES
-from gateway.errors import DropRefused
+from gateway.errors import CutOff, DropRefused
 from gateway.pipeline.nested import nested_columns
 from gateway.pipeline.problems import Problems
 from gateway.pipeline.records import framed
@@ -43,7 +43,7 @@ class Header:
 def read_header(octets: Octets, contract: Contract, problems: Problems) -> Header:
     """The header in the first record of a CSV, or the contract's own columns where the file has none.
 
-    Raises DropRefused for a header that cannot be used (C27 to C30, U21, U22).
+    Raises DropRefused for a header that cannot be used (C27 to C30, U21, U22), CutOff where it may be half of one.
     """
     delimiter, line = delimiter_of(octets, contract)
     start, end, stop = first_record(octets, delimiter)
@@ -56,8 +56,14 @@ def read_header(octets: Octets, contract: Contract, problems: Problems) -> Heade
     if not names:
         raise DropRefused("unterminated_quote", f"line {line}: the header cannot be read; check its quotes", line=line)
     note_delimiter(delimiter, line, problems)
-    refuse_unusable(names)
-    refuse_missing(names, contract)
+    try:
+        refuse_unusable(names)
+        refuse_missing(names, contract)
+    except DropRefused as refusal:
+        if end < len(octets):
+            raise
+        # There is nothing behind it, not even a line break.
+        raise CutOff(f"line {line}: the header is cut off: {refusal.message}", line=line) from refusal
     dates = dict(date_columns(names, contract, problems))
     for name in names:
         if SMART_QUOTES & set(name):

@@ -44,9 +44,11 @@ _NESTED_TWICE = f"(?:{_SCALAR}|{_object(_NESTED)}|{_array(_NESTED)})"
 SOUND_OBJECT = f"^{_SPACE}{_object(_NESTED_TWICE)}{_SPACE}$"
 SOUND_VALUE = f"^{_SPACE}{_NESTED_TWICE}{_SPACE}$"
 
-# An escaped surrogate, or a number of 16 digits and more or with an exponent, where a value can stand.
-SURROGATE = r"\\u[dD][89a-fA-F]"
-INEXACT = SURROGATE + r"|[:,\[]\s*-?(?:[0-9.]{16,}|[0-9.]+[eE])"
+# An escaped surrogate; and what polars does not escape again in a nested value: backslashes, control characters, and
+# whatever is escaped in a key.
+ESCAPE = r"\\(?:u[dD][89a-fA-F]|[\\bft]|u00[01]|u005[cC]|.[^\"]*\"\s*:)"
+# Such an escape, or a number of 16 digits and more or with an exponent, where a value can stand.
+INEXACT = ESCAPE + r"|[:,\[]\s*-?(?:[0-9.]{16,}|[0-9.]+[eE])"
 # Any number but a short whole one, which is quicker to look for. What ends in a quote is the end of a time.
 ODD_NUMBER = r"[:,\[]\s*-?[0-9]+(?:\.[0-9]+[^0-9\"+:Z-]|[eE]|[0-9]{14}|\.[0-9]{14})"
 

@@ -9,6 +9,7 @@ import polars as pl
 
 from gateway.errors import DropRefused
 from gateway.pipeline.ahead import mapped
+from gateway.pipeline.cut_off import cut_of_header, cut_of_line, cut_of_record, tell
 from gateway.pipeline.drop import Drop
 from gateway.pipeline.header import Header, read_header
 from gateway.pipeline.ndjson import NdjsonReader
@@ -43,7 +44,10 @@ class Judged:
 
 
 def judge(source: Source, drop: Drop, problems: Problems, *, render: bool = False) -> Judged:
-    """Read and validate the whole drop; with `render` good rows are kept as NDJSON lines only. Raises DropRefused."""
+    """Read and validate the whole drop; with `render` good rows are kept as NDJSON lines only.
+
+    Raises DropRefused; CutOff for a drop that looks cut off, unless it is to be processed as far as it is whole.
+    """
     header, chunks = read(source, drop, problems)
     terms = Terms(
         drop.contract, drop.as_of, drop.timezone, drop.retention_days, drop.policy.strict, drop.policy.null_marker,
@@ -80,18 +84,30 @@ def judge(source: Source, drop: Drop, problems: Problems, *, render: bool = Fals
 
 def read(source: Source, drop: Drop, problems: Problems) -> tuple[Header, Iterator[Rows]]:
     """The header, and the rows of the drop in chunks."""
+    if source.cut:
+        tell(source.cut, drop, problems)
     if source.format == "ndjson":
+        if cut := cut_of_line(source.octets):
+            tell(cut, drop, problems)
         return Header([]), ndjson_chunks(source, drop)
     header = read_header(source.octets, drop.contract, problems)
-    return header, csv_chunks(source, header)
+    if cut := cut_of_header(header, source.octets, drop.contract):
+        tell(cut, drop, problems)
+    return header, csv_chunks(source, header, drop, problems)
 
 
-def csv_chunks(source: Source, header: Header) -> Iterator[Rows]:
+def csv_chunks(source: Source, header: Header, drop: Drop, problems: Problems) -> Iterator[Rows]:
     def rows(piece: Piece) -> Rows:
         read = csv_rows(source, piece.records, header.names, header.delimiter, piece.first_row)
         return replace(read, blank=piece.blank)
 
-    return mapped(rows, pieces(source, ord(header.delimiter), header.stop))
+    def watched() -> Iterator[Piece]:
+        for piece in pieces(source, ord(header.delimiter), header.stop):
+            if cut := cut_of_record(source, piece.records, len(header.names)):
+                tell(cut, drop, problems)
+            yield piece
+
+    return mapped(rows, watched())
 
 
 def ndjson_chunks(source: Source, drop: Drop) -> Iterator[Rows]:

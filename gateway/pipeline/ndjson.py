@@ -37,7 +37,7 @@ class NdjsonReader:
         self._text = {column.name for column in contract.columns if column.type == "string"}
         self._keeps_further = contract.further_columns == "keep"
         self._pattern = inexact_pattern(contract)
-        self._quick_looks = [json_text.ODD_NUMBER, json_text.SURROGATE]
+        self._quick_looks = [json_text.ODD_NUMBER, json_text.ESCAPE]
         self._quick_looks += [
             rf'"{pl.escape_regex(c.name)}"\s*:\s*[^{{\s]' for c in contract.columns if c.type == "object"
         ]

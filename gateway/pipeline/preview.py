@@ -8,6 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
+from gateway.pipeline.cut_off import open_quote_is_a_sign
 from gateway.pipeline.drop import Drop
 from gateway.pipeline.header import read_header
 from gateway.pipeline.judge import judge
@@ -37,9 +38,10 @@ class Preview:
 def preview(drop: Drop, rows_max: int = PREVIEW_ROWS) -> Preview:
     """The first `rows_max` rows. Raises DropRefused for a file that would be refused."""
     with tempfile.TemporaryDirectory() as scratch:
-        source = opened(drop.path, drop.name, drop.contract, drop.policy, Path(scratch))
+        source = opened(drop, Path(scratch))
         problems = Problems(drop.policy.problems_max)
-        judged = judge(beginning(source, drop, rows_max), drop, problems)
+        with open_quote_is_a_sign(source):
+            judged = judge(beginning(source, drop, rows_max), drop, problems)
     types = {column.name: column.type for column in drop.contract.columns} | judged.header.dates
     shown = result_columns(judged, drop, source.format)
     rows = {row[ROW]: {name: row[name] for name in shown} for row in judged.good.iter_rows(named=True)}

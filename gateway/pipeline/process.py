@@ -12,11 +12,13 @@ from pathlib import Path
 import polars as pl
 
 from gateway import clock
+from gateway.contracts.codes import CODES
 from gateway.durable import sync_folder
-from gateway.errors import DropRefused
+from gateway.errors import CutOff, DropRefused
 from gateway.pipeline import page, results
 from gateway.pipeline import report as reports
-from gateway.pipeline.drop import Counts, Drop, Outcome
+from gateway.pipeline.cut_off import open_quote_is_a_sign
+from gateway.pipeline.drop import Counts, Drop, Outcome, Suspect
 from gateway.pipeline.histogram import spread
 from gateway.pipeline.judge import Judged, judge
 from gateway.pipeline.nested import nested_columns
@@ -31,11 +33,23 @@ CLOCK_SKEW_MAX = timedelta(minutes=5)
 Progress = Callable[[str], None]
 
 
-def process(drop: Drop, staging: Path, progress: Progress = lambda status: None) -> Outcome:
+def process(drop: Drop, staging: Path, progress: Progress = lambda status: None) -> Outcome | Suspect:
+    """As `outcome_of`, but a drop that looks cut off and is to be held comes back as a Suspect, and leaves no file.
+
+    What is raised is a fault of ours.
+    """
+    try:
+        return outcome_of(drop, staging, progress)
+    except CutOff as cut:
+        fresh(staging, drop)
+        return Suspect(cut.message, CODES[cut.code].hint, cut.line)
+
+
+def outcome_of(drop: Drop, staging: Path, progress: Progress = lambda status: None) -> Outcome:
     """Run a drop to its outcome: every result file is in `staging`, durable, and nothing is visible yet.
 
-    A bad file is an outcome with status `failed` and a report that says why; what is raised is a fault of ours.
-    `progress` hears "processing" when validation is done.
+    A bad file is an outcome with status `failed` and a report that says why. Raises CutOff for a drop that looks cut
+    off where it is to be held. `progress` hears "processing" when validation is done.
     """
     started = clock.now()
     problems = Problems(drop.policy.problems_max)
@@ -47,11 +61,18 @@ def process(drop: Drop, staging: Path, progress: Progress = lambda status: None)
         if drop.duplicate_of:
             return finish(drop, out, started, problems, Counts(), reports.Facts(drop.path.stat().st_size))
         note_circumstances(drop, problems)
-        source = opened(drop.path, drop.name, drop.contract, drop.policy, staging)
-        judged = judge(source, drop, problems, render=is_rendered(source, drop))
+        source = opened(drop, staging)
+        try:
+            with open_quote_is_a_sign(source):
+                judged = judge(source, drop, problems, render=is_rendered(source, drop))
+        except CutOff as cut:
+            source, problems = without_the_cut(cut, source, drop)
+            judged = judge(source, drop, problems, render=is_rendered(source, drop))
         progress("processing")
         return conclude(drop, source, judged, out, started, problems)
     except DropRefused as refusal:
+        if isinstance(refusal, CutOff) and drop.on_cut_off == "hold":
+            raise
         out = fresh(staging, drop)
         problems.add_refusal(refusal)
         return finish(
@@ -60,6 +81,22 @@ def process(drop: Drop, staging: Path, progress: Progress = lambda status: None)
     finally:
         for scratch in ("expanded", "utf8"):
             (staging / scratch).unlink(missing_ok=True)
+
+
+def without_the_cut(cut: CutOff, source: Source, drop: Drop) -> tuple[Source, Problems]:
+    """The text up to the record that is cut, to be read anew, and the problems so far: the bytes left out.
+
+    Raises the cut for a drop that is not to be processed so, and where nothing would be left.
+    """
+    if drop.on_cut_off != "process" or not cut.whole:
+        raise cut
+    problems = Problems(drop.policy.problems_max)
+    note_circumstances(drop, problems)
+    left_out = len(source.octets) - cut.whole
+    problems.add_of_file(
+        cut.code, f"{cut.message}; the last {left_out:,} bytes are in no row", line=cut.line, level="warning"
+    )
+    return replace(source, octets=source.octets[: cut.whole]), problems
 
 
 def note_circumstances(drop: Drop, problems: Problems) -> None:

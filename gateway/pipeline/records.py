@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gateway.errors import DropRefused
+from gateway.errors import DropRefused, UnclosedQuote
 from gateway.pipeline.source import Octets, check_text
 
 BLOCK_BYTES = 4 << 20
@@ -55,7 +55,7 @@ def framed(octets: Octets, delimiter: int | None, chunk_bytes: int) -> Iterator[
     """All records of a text, blank ones too, in chunks of about `chunk_bytes`.
 
     `delimiter` is the byte between fields of a CSV; None frames plain lines.
-    Raises DropRefused for a NUL byte, for bytes that are not UTF-8 and for a quote that nothing closes.
+    Raises DropRefused for a NUL byte and for bytes that are not UTF-8, UnclosedQuote for a quote that nothing closes.
     """
     parts: list[Records] = []
     size = 0
@@ -77,7 +77,7 @@ def blocks(octets: Octets, delimiter: int | None) -> Iterator[Records]:
         final = stop == len(octets)
         # A CR at the end of a block may be half of a CRLF.
         block = octets[at : stop - 1] if not final and octets[stop - 1] == CR else octets[at:stop]
-        records, breaks = frame(block, delimiter, final, line)
+        records, breaks = frame(block, delimiter, final, at, line)
         if len(records) == 0:
             if width > RECORD_BYTES_MAX:
                 refuse_endless(line, delimiter)
@@ -92,10 +92,11 @@ def blocks(octets: Octets, delimiter: int | None) -> Iterator[Records]:
         at, width = at + done, BLOCK_BYTES
 
 
-def frame(block: Octets, delimiter: int | None, final: bool, line: int) -> tuple[Records, Offsets]:
+def frame(block: Octets, delimiter: int | None, final: bool, at: int, line: int) -> tuple[Records, Offsets]:
     """The whole records of one block, and the offsets of all its physical line breaks.
 
-    `block` begins where a record begins; what follows its last whole record is left for the next block.
+    `block` begins where a record begins, at the offset `at` and on `line`; what follows its last whole record is left
+    for the next block.
     """
     breaks = line_breaks_in(block)
     outer, stray_starts = breaks, np.empty(0, dtype=np.int64)
@@ -111,7 +112,8 @@ def frame(block: Octets, delimiter: int | None, final: bool, line: int) -> tuple
     if final and (len(stop) == 0 or stop[-1] < len(block)):
         if len(quotes) % 2:
             opened = line + int(np.searchsorted(breaks, quotes[-1]))
-            raise DropRefused("unterminated_quote", f"line {opened}: a quote is opened and never closed", line=opened)
+            whole = at + (int(stop[-1]) if len(stop) else 0)
+            raise UnclosedQuote(f"line {opened}: a quote is opened and never closed", line=opened, whole=whole)
         stop = np.append(stop, len(block))
     start = np.concatenate([[0], stop[:-1]]).astype(np.int64)[: len(stop)]
     end = content_ends(block, start, stop)
@@ -132,6 +134,11 @@ def line_breaks_in(block: Octets) -> Offsets:
         return feeds
     lone = returns[(returns + 1 == len(block)) | (block[np.minimum(returns + 1, len(block) - 1)] != LF)]
     return np.sort(np.concatenate([feeds, lone])) if len(lone) else feeds
+
+
+def lacks_line_break(octets: Octets) -> bool:
+    """True where the last line of a text has no line ending."""
+    return len(octets) > 0 and octets[-1] not in (LF, CR)
 
 
 def content_ends(block: Octets, start: Offsets, stop: Offsets) -> Offsets:

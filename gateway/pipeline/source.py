@@ -1,27 +1,24 @@
-"""The bytes of a drop as UTF-8 text: compression, encodings and byte-order marks are resolved here."""
+"""The bytes of a drop as UTF-8 text: encodings and byte-order marks are resolved here."""
 
 from __future__ import annotations
 
 import codecs
-import gzip
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Literal, cast
+from typing import Literal
 
 import numpy as np
-import zstandard
 from numpy.typing import NDArray
 
 from gateway.config import FeedSettings
 from gateway.contracts import Contract
-from gateway.errors import DropRefused
+from gateway.errors import CutOff, DropRefused
+from gateway.pipeline.drop import Drop
+from gateway.pipeline.packed import COPY_BYTES, expand
 
 Format = Literal["csv", "ndjson"]
 Octets = NDArray[np.uint8]
 
-COPY_BYTES = 1 << 20
-GZIP_MAGIC, ZSTD_MAGIC = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 BINARY_MAGIC = {
     b"PK\x03\x04": "a ZIP or Excel file",
     b"PAR1": "a Parquet file",
@@ -36,13 +33,15 @@ NDJSON_SUFFIXES = frozenset({".ndjson", ".jsonl", ".json"})
 class Source:
     """A drop's text. `octets` are UTF-8 bytes without the byte-order mark; `encoding` is what came.
 
-    `bom` are the first bytes of the drop when it began with a byte-order mark.
+    `bom` are the first bytes of the drop when it began with a byte-order mark. `cut` says how the bytes end early,
+    in a compressed stream or in a character, where they do; the text has whole characters only.
     """
 
     octets: Octets
     format: Format
     encoding: str
     bom: bytes = b""
+    cut: CutOff | None = None
 
     def raw(self, start: int, stop: int) -> bytes:
         """The record in `octets[start:stop]`, byte for byte as it came."""
@@ -50,58 +49,38 @@ class Source:
         return text if self.encoding == "utf-8" else text.decode().encode(self.encoding)
 
 
-def opened(path: Path, name: str, contract: Contract, policy: FeedSettings, scratch: Path) -> Source:
-    """The text of the drop at `path`; `scratch` takes the expanded copy of what is compressed or not UTF-8.
+def opened(drop: Drop, scratch: Path) -> Source:
+    """The text of the drop; `scratch` takes the expanded copy of what is compressed or not UTF-8.
 
-    Raises DropRefused for what cannot be text of the feed's contract (C26, C27).
+    Raises DropRefused for what cannot be text of the feed's contract (C26, C27), and CutOff for bytes that end
+    early, unless the drop is to be processed as far as it is whole.
     """
-    plain = expand(path, scratch / "expanded", policy.expanded_bytes_max)
+    plain, cut = expand(drop.path, scratch / "expanded", drop.policy.expanded_bytes_max)
     with plain.open("rb") as file:
         head = file.read(COPY_BYTES)
     refuse_binary(head)
-    encoding, bom = encoding_of(head, policy)
+    encoding, bom = encoding_of(head, drop.policy)
+    half = 0
     if encoding != "utf-8":
-        plain = transcode(plain, scratch / "utf8", encoding, len(bom))
-    skip = len(codecs.BOM_UTF8) if encoding == "utf-8" and bom else 0
-    if plain.stat().st_size == skip:
+        plain, half = transcode(plain, scratch / "utf8", encoding, len(bom))
+    octets = octets_of(plain, len(codecs.BOM_UTF8) if encoding == "utf-8" and bom else 0)
+    if encoding == "utf-8":
+        half = half_character(octets)
+        octets = octets[: len(octets) - half]
+    if half and cut is None:
+        line = line_at(octets, len(octets))
+        cut = CutOff(f"line {line}: the text ends in the middle of a character", line=line)
+    if cut and (drop.on_cut_off != "process" or len(octets) == 0):
+        raise cut
+    if len(octets) == 0:
         raise DropRefused("empty_file", "the file is empty", hint="Export it again and check its size.")
-    octets = np.asarray(np.memmap(plain, dtype=np.uint8, mode="r"))[skip:]
-    return Source(octets, format_of(octets, name, contract), encoding, bom)
+    return Source(octets, format_of(octets, drop.name, drop.contract), encoding, bom, cut)
 
 
-def expand(path: Path, target: Path, bytes_max: int) -> Path:
-    """`path` itself, or `target` with what the gzip or zstd stream in it expands to."""
-    if path.stat().st_size == 0:
-        raise DropRefused("empty_file", "the file is empty", hint="Export it again and check its size.")
-    with path.open("rb") as packed:
-        magic = packed.read(4)
-        packed.seek(0)
-        if magic.startswith(GZIP_MAGIC):
-            opener, kind = cast(IO[bytes], gzip.GzipFile(fileobj=packed)), "gzip"
-        elif magic == ZSTD_MAGIC:
-            reader = zstandard.ZstdDecompressor().stream_reader(packed, read_across_frames=True)
-            opener, kind = cast(IO[bytes], reader), "zstd"
-        else:
-            return path
-        with target.open("wb") as out:
-            copy_expanded(opener, out, bytes_max, kind)
-    return target
-
-
-def copy_expanded(packed: IO[bytes], out: IO[bytes], bytes_max: int, kind: str) -> None:
-    written = 0
-    try:
-        while piece := packed.read(COPY_BYTES):
-            written += len(piece)
-            if written > bytes_max:
-                raise DropRefused("expanded_too_large", f"the {kind} stream expands to more than {bytes_max:,} bytes")
-            out.write(piece)
-    except (EOFError, OSError, zlib.error, zstandard.ZstdError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise
-        raise DropRefused(
-            "bad_compression", f"the {kind} stream breaks after {written:,} expanded bytes: {error}"
-        ) from error
+def octets_of(path: Path, skip: int) -> Octets:
+    if path.stat().st_size == skip:
+        return np.empty(0, dtype=np.uint8)
+    return np.asarray(np.memmap(path, dtype=np.uint8, mode="r"))[skip:]
 
 
 def refuse_binary(head: bytes) -> None:
@@ -122,8 +101,8 @@ def encoding_of(head: bytes, policy: FeedSettings) -> tuple[str, bytes]:
     return policy.encoding, b""
 
 
-def transcode(path: Path, target: Path, encoding: str, skip: int) -> Path:
-    """`target` with the text of `path` as UTF-8."""
+def transcode(path: Path, target: Path, encoding: str, skip: int) -> tuple[Path, int]:
+    """`target` with the text of `path` as UTF-8, and how many bytes of half a character stand at its end."""
     decoder = codecs.getincrementaldecoder(encoding)()
     done = skip
     with path.open("rb") as file, target.open("wb") as out:
@@ -132,12 +111,37 @@ def transcode(path: Path, target: Path, encoding: str, skip: int) -> Path:
             while piece := file.read(COPY_BYTES):
                 out.write(decoder.decode(piece).encode())
                 done += len(piece)
-            out.write(decoder.decode(b"", final=True).encode())
         except (UnicodeDecodeError, UnicodeEncodeError) as error:
             raise DropRefused(
                 "bad_encoding", f"the bytes from offset {done:,} are not {encoding}: {error.reason}"
             ) from error
-    return target
+    return target, len(decoder.getstate()[0])
+
+
+def half_character(octets: Octets) -> int:
+    """How many bytes of half a character stand at the end of what is UTF-8 up to there."""
+    at_end = codecs.getincrementaldecoder("utf-8")("ignore")
+    at_end.decode(octets[-3:].tobytes())
+    half = len(at_end.getstate()[0])
+    if half:
+        # The last letter of a Latin-1 text can look like that; then there are likely others before it.
+        decoder = codecs.getincrementaldecoder("utf-8")()
+        try:
+            for at in range(0, len(octets), COPY_BYTES):
+                decoder.decode(octets[at : at + COPY_BYTES].tobytes())
+        except UnicodeDecodeError:
+            return 0
+    return half
+
+
+def line_at(octets: Octets, stop: int) -> int:
+    """The number of the physical line on which the byte `stop` is, or would be."""
+    line, before = 1, b""
+    for at in range(0, stop, COPY_BYTES):
+        piece = octets[at : min(at + COPY_BYTES, stop)].tobytes()
+        line += line_breaks(piece) - (before.endswith(b"\r") and piece.startswith(b"\n"))
+        before = piece
+    return line
 
 
 def format_of(octets: Octets, name: str, contract: Contract) -> Format:

@@ -8,7 +8,7 @@ from pathlib import Path
 from gateway import clock, contracts
 from gateway.config import FeedSettings
 from gateway.pipeline.drop import Drop
-from gateway.pipeline.process import process
+from gateway.pipeline.process import outcome_of
 
 
 def warm_up() -> None:
@@ -22,4 +22,4 @@ def warm_up() -> None:
                 job_id="", tenant="", feed="", name=name, generation=1, path=path, sha256="", as_of=clock.now(),
                 uploaded_by=None, contract=contract, policy=FeedSettings(contract=contract.name),
             )  # fmt: skip
-            process(drop, Path(folder, "out"))
+            outcome_of(drop, Path(folder, "out"))

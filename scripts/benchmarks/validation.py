@@ -28,7 +28,7 @@ def ours(path: Path, out: Path) -> dict[str, Any]:
     """The gateway's pipeline with every rule on: hash, read, validate, order, write, fsync, publish."""
     from gateway import contracts
     from gateway.config import FeedSettings
-    from gateway.pipeline import Drop, process, publish
+    from gateway.pipeline import Drop, outcome_of, publish
 
     contract = contracts.load("userpilot-import")
     start = time.perf_counter()
@@ -38,7 +38,7 @@ def ours(path: Path, out: Path) -> dict[str, Any]:
         job_id="bench", tenant="bench", feed="bench", name=path.name, generation=1, path=path, sha256=sha256,
         as_of=datetime.now(UTC), uploaded_by=None, contract=contract, policy=FeedSettings(contract=contract.name),
     )  # fmt: skip
-    outcome = process(drop, out / "staging")
+    outcome = outcome_of(drop, out / "staging")
     publish(outcome, out / "staging", out / "outbox")
     seconds = time.perf_counter() - start
     return {"seconds": seconds, "accepted": outcome.counts.accepted, "rejected": outcome.counts.rejected}

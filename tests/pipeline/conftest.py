@@ -17,7 +17,7 @@ import pytest
 from gateway import contracts
 from gateway.config import FeedSettings
 from gateway.contracts import Contract
-from gateway.pipeline import Drop, Outcome, process
+from gateway.pipeline import Drop, Outcome, outcome_of
 
 AS_OF = datetime(2024, 8, 1, 12, 0, tzinfo=UTC)
 
@@ -73,7 +73,7 @@ def run_pipeline(
         policy=FeedSettings(contract=loaded.name, **given), **({"generation": 1} | of_drop),
     )  # fmt: skip
     staging = folder / "out"
-    outcome = process(drop, staging)
+    outcome = outcome_of(drop, staging)
     files = {file.staged.split(".")[0]: (staging / file.staged).read_bytes() for file in outcome.files}
     return Result(outcome, json.loads(files.pop("report")), files)
 

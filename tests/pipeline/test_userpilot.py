@@ -134,6 +134,20 @@ def test_a_line_with_spaces_behind_it_is_as_good_as_one_without(run: Run) -> Non
     assert [row["event_name"] for row in result.accepted] == ['say "hi"']
 
 
+NESTED = ["a\\b", "C:\\temp\\new", "tab\t", "\b\f\x1f", 'quo"te', "line\nbreak", "\\", "\x00", "é\u2028"]
+
+
+@pytest.mark.parametrize("text", NESTED)
+@pytest.mark.parametrize("form", ["csv", "ndjson"])
+def test_a_nested_text_comes_back_as_it_was(run: Run, text: str, form: str) -> None:
+    given = track(metadata={"x": text, text: [text, {"y": text}]})
+    table = io.StringIO(newline="")
+    csv.writer(table).writerows([list(given), [*list(given.values())[:-1], json.dumps(given["metadata"])]])
+    body = ndjson(given) if form == "ndjson" else table.getvalue()
+    (row,) = run(body, CONTRACT, name=f"a.{form}", result_format="ndjson").accepted
+    assert row["metadata"] == given["metadata"]
+
+
 @pytest.mark.parametrize("line", [rb'{"event_name": "\ud800"}', rb'{"event_name": "a", "metadata": {"x": "\udfff"}}'])
 def test_half_a_surrogate_pair_is_malformed_not_something_else(run: Run, line: bytes) -> None:
     assert run(line, CONTRACT, name="a.ndjson").codes["malformed_json"] == 1

@@ -44,7 +44,7 @@ def workbook() -> bytes:
         pytest.param(b"<html><body>identity</body></html>\n", "missing_column", id="a web page"),
         pytest.param(b"", "empty_file", id="no bytes"),
         pytest.param(b"\xef\xbb\xbf", "empty_file", id="a byte-order mark alone"),
-        pytest.param(gzip.compress(GOOD)[:-9], "bad_compression", id="a gz that is cut off"),
+        pytest.param(gzip.compress(GOOD)[:-9] + bytes(9), "bad_compression", id="a gz with other bytes at its end"),
     ],
 )
 def test_what_is_no_csv_is_refused_whole(run: Run, body: bytes, code: str) -> None:
@@ -260,3 +260,19 @@ def test_the_preview_of_a_file_that_would_be_refused_says_so(gateway: Command, t
     done = gateway("preview", file, "--contract", PROFILES)
     assert done.returncode == 2
     assert "would be refused" in done.stdout
+
+
+@pytest.mark.rule("C27")
+def test_a_local_file_that_looks_cut_off_is_refused_and_a_gateway_is_said_to_hold_it(
+    gateway: Command, tmp_path: Path
+) -> None:
+    file = tmp_path / "a.csv"
+    file.write_bytes(GOOD + b"3")
+    checked = gateway("check", file, "--contract", PROFILES)
+    assert checked.returncode == 2
+    assert "the last record is cut off" in checked.stdout
+    assert "A gateway holds such a file at first" in checked.stdout
+    seen = gateway("preview", file, "--contract", PROFILES)
+    assert seen.returncode == 2
+    assert "a.csv would be held as suspect: line " in seen.stdout
+    assert "Upload the whole file again." in seen.stdout
