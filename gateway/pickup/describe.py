@@ -6,7 +6,6 @@ import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from gateway import contracts
 from gateway.config import FeedSettings, Settings, TenantSettings
@@ -16,7 +15,7 @@ from gateway.ledger import Ledger, jobs
 from gateway.ledger.drops import DropRow
 from gateway.ledger.jobs import JobRow
 from gateway.pickup.claim import original_path
-from gateway.pipeline.drop import Drop
+from gateway.pipeline.drop import Drop, OnCutOff
 
 REJECTED_NAME = re.compile(r"(?P<name>.+?)(?:\.g(?P<generation>[0-9]+))?\.rejected\.[^./]+")
 
@@ -62,12 +61,12 @@ def describe(settings: Settings, ledger: Ledger, job: JobRow, row: DropRow, sha2
     return Described(drop, failure)
 
 
-def on_cut_off(row: DropRow) -> Literal["hold", "refuse", "process"]:
+def on_cut_off(row: DropRow) -> OnCutOff:
     """What the pipeline does when the drop looks cut off."""
     if row.held_for == "suspect" and row.decided is not None:
         return "process" if row.decided == "process" else "refuse"
     # What is proved to have arrived whole was cut off before it was sent: to wait for the rest is no use.
-    return "process" if row.proof else "hold"
+    return "proven" if row.proof else "hold"
 
 
 def feed_of(settings: Settings, row: DropRow) -> tuple[FeedSettings, Contract]:

@@ -20,7 +20,12 @@ from gateway.pipeline.source import Octets, Source, line_at
 
 
 def tell(cut: CutOff, drop: Drop, problems: Problems) -> None:
-    """Warn of the cut in a drop that is to be processed as far as it is whole; raises it for any other."""
+    """Warn of the cut in a drop that is to be processed as far as it is whole; raises it for any other.
+
+    In a drop that is proven to have arrived whole, a short last record speaks for itself.
+    """
+    if drop.on_cut_off == "proven":
+        return
     if drop.on_cut_off != "process":
         raise cut
     problems.add_of_file(cut.code, cut.message, line=cut.line, level="warning")

@@ -13,6 +13,8 @@ from gateway import clock
 from gateway.config import FeedSettings
 from gateway.contracts import Contract
 
+OnCutOff = Literal["hold", "refuse", "process", "proven"]
+
 
 @dataclass(frozen=True, slots=True)
 class Drop:
@@ -20,7 +22,8 @@ class Drop:
 
     `path` is where the bytes are; `name` is the path below `inbox/<feed>/`, with `/` between folders.
     `as_of` is when the drop landed, and every rule's "now". `on_cut_off` says what becomes of a drop that looks cut
-    off: it comes back as a Suspect, is refused whole, or is processed as far as it is whole.
+    off: it comes back as a Suspect, is refused whole, or is processed as far as it is whole. In one that is `proven` to
+    have arrived whole, a last record that is cut is a bad row like any other, and all else refuses it.
     """
 
     job_id: str
@@ -40,7 +43,7 @@ class Drop:
     repairs: str | None = None
     client_mtime: datetime | None = None
     completion_proof: bool = True
-    on_cut_off: Literal["hold", "refuse", "process"] = "refuse"
+    on_cut_off: OnCutOff = "refuse"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import subprocess
@@ -149,3 +150,83 @@ def test_the_same_bytes_again_end_as_a_duplicate_and_failure_of_ours_as_quaranti
     assert told["file"] == "c.csv"
     holds.release(site.ledger, site.drop(lost), clock.now())
     assert site.state(lost) == "claimed"
+
+
+CUT = b"identity,Name,Age\nann,Ann,31\nbob,B"
+
+
+def test_a_drop_that_looks_cut_off_is_held_and_the_next_upload_of_its_name_takes_its_place(site: Any) -> None:
+    with site.picking_up():
+        drop_id = site.upload("a.csv", CUT)
+        told = site.status("a.csv", "profiles")
+        assert (told["state"], told["held_for"]) == ("held", "suspect")
+        assert "line 3" in told["reason"]
+        assert "reput" in told["hint"]
+        assert site.outbox_names("profiles") == ["a.csv.status.json"]
+        assert site.upload("a.csv", CUT + b"ob,42\n") == drop_id
+        (job,) = site.ended()
+        until(lambda: "a.csv.status.json" not in site.outbox_names("profiles"))
+    assert (job.status, job.accepted_rows, job.tries, job.file_size) == ("completed", 2, 1, 40)
+    assert site.report("a.csv")["generation"] == 1
+    assert archived_path(site.settings, site.drop(drop_id)).read_bytes() == CUT + b"ob,42\n"
+    held = ["landed", "queued", "claimed", "held"]
+    assert site.transitions(drop_id) == [*held, "landed", "queued", "claimed", "done"]
+
+
+def test_an_operator_releases_a_suspect_and_what_is_whole_of_it_is_processed(site: Any) -> None:
+    with site.picking_up():
+        drop_id = site.upload("a.csv", CUT)
+        until(lambda: site.state(drop_id) == "held")
+        assert gateway(site, "release", drop_id).returncode == 0
+        (job,) = site.ended()
+    assert (job.status, job.accepted_rows, job.rejected_rows) == ("completed", 1, 1)
+    assert "suspect_cut_off" in job.problems_by_code
+
+
+@pytest.mark.parametrize(("feed", "status", "accepted"), [("profiles", "failed", 0), ("lenient", "completed", 1)])
+def test_a_suspect_that_nobody_releases_goes_by_the_policy_of_its_feed(
+    site: Any, feed: str, status: str, accepted: int
+) -> None:
+    with site.picking_up() as pickup:
+        drop_id = site.upload("a.csv", CUT, feed=feed)
+        until(lambda: site.state(drop_id) == "held")
+        site.end_the_wait(drop_id)
+        pickup.wake()
+        (job,) = site.ended()
+    assert (job.status, job.accepted_rows) == (status, accepted)
+    assert job.problems_by_code["suspect_cut_off"] == 1
+
+
+def test_an_operator_withdraws_a_suspect_and_its_job_ends_without_a_report(site: Any) -> None:
+    with site.picking_up():
+        drop_id = site.upload("a.csv", CUT)
+        until(lambda: site.state(drop_id) == "held")
+        assert gateway(site, "withdraw", drop_id).returncode == 0
+        until(lambda: site.outbox_names("profiles") == [])
+        site.upload("a.csv")
+        until(lambda: [job.status for job in site.jobs()] == ["failed", "completed"])
+    old, new = site.jobs()
+    assert old.reason_for_failure == ("withdrawn by an operator",)
+    assert site.drop(new.drop_id).generation == 2
+
+
+def test_a_suspect_outlives_a_restart(site: Any) -> None:
+    with site.picking_up():
+        drop_id = site.upload("a.csv", CUT)
+        until(lambda: site.state(drop_id) == "held")
+    with site.picking_up():
+        assert site.status("a.csv", "profiles")["held_for"] == "suspect"
+        site.upload("b.csv", PROFILES)
+        site.ended()
+        assert site.state(drop_id) == "held"
+
+
+def test_what_is_proved_to_be_whole_is_judged_at_once(site: Any) -> None:
+    with site.picking_up():
+        site.upload("a.csv", CUT, feed="marked")
+        site.upload("a.csv.done", b"", feed="marked")
+        (job,) = site.ended()
+        assert (job.status, job.accepted_rows, job.rejected_rows) == ("completed", 1, 1)
+        site.upload("b.csv.gz", gzip.compress(PROFILES)[:-9], feed="marked")
+        site.upload("b.csv.gz.done", b"", feed="marked")
+        until(lambda: [job.status for job in site.jobs()] == ["completed", "failed"])
