@@ -60,6 +60,11 @@ def set_up(root: Path) -> None:
     run("tenant", "add", "acme")
     run("feed", "add", "acme", "profiles", "--contract", "clevertap-profiles")
     run("feed", "add", "acme", "userpilot", "--contract", "userpilot-import")
+    for proof in ("done_marker", "sha256"):
+        run("feed", "add", "acme", proof, "--contract", "clevertap-profiles")
+        tenant = root / "tenants" / "acme.toml"
+        asked = f'[feeds.{proof}]\ncomplete_on = "{proof}"'
+        tenant.write_text(tenant.read_text().replace(f"[feeds.{proof}]", asked))
     for name, role in (("creator", "creator"), ("viewer", "viewer")):
         key = make_key(root / name)
         by_key: list[str | Path] = ["--key", key.with_suffix(".pub"), "--password-stdin"]
@@ -301,7 +306,10 @@ def test_a_viewer_is_turned_away_in_words(drop: Drop, served: Served, tmp_path: 
 def test_an_unknown_feed_is_refused_with_the_likely_one(drop: Drop, tmp_path: Path) -> None:
     done = drop(written(tmp_path / "feed.csv", GOOD), "--feed", "profile")
     assert done.returncode == 2
-    assert "there is no feed 'profile' in /inbox; did you mean 'profiles'? (feeds: profiles, userpilot)" in done.stderr
+    assert (
+        "there is no feed 'profile' in /inbox; did you mean 'profiles'? (feeds: done_marker, profiles, sha256, userpilot)"
+        in done.stderr
+    )
 
 
 def test_nobody_there_exits_with_3(drop: Drop, tmp_path: Path) -> None:
@@ -354,6 +362,21 @@ def test_no_report_in_time_says_where_it_will_be(gateway: Run, tmp_path: Path) -
         assert waiting.wait(timeout=60) == 3
         assert f"the connection to {slow.address} was lost" in waiting.stderr.read()
         waiting.stderr.close()
+
+
+@pytest.mark.parametrize("proof", ["done_marker", "sha256"])
+def test_a_feed_that_asks_for_a_proof_gets_it(drop: Drop, tmp_path: Path, proof: str) -> None:
+    file = written(tmp_path / "proved.csv", GOOD)
+    done = drop(file, "--feed", proof, "--proof", proof, "--wait")
+    assert (done.returncode, "accepted" in done.stdout) == (0, True), done.stderr
+
+
+def test_what_holds_a_file_is_told_while_one_waits(gateway: Run, served: Served, drop: Drop, tmp_path: Path) -> None:
+    file = written(tmp_path / "held.csv", GOOD)
+    done = drop(file, "--feed", "done_marker", "--wait", "--timeout", "5")
+    assert done.returncode == 3
+    assert "Held: held.csv.done has not come yet (until 20" in done.stderr
+    assert "Upload an empty file held.csv.done when held.csv is complete." in done.stderr
 
 
 def test_no_secret_and_no_value_is_in_the_gateways_log(drop: Drop, served: Served, tmp_path: Path) -> None:

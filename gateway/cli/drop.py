@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from gateway.cli.host_keys import HostKeys
-from gateway.cli.listing import wide_console
+from gateway.cli.listing import harmless, wide_console
 from gateway.cli.partner import Address, Login, Partner, Sent, connect
 from gateway.cli.show_report import REFUSED, Report, exit_code, show
 from gateway.errors import TurnedAway
@@ -66,6 +66,11 @@ class AddressType(click.ParamType[Address]):
 )
 @click.option("--accept-new", is_flag=True, help="Trust and remember the key of a gateway that is not known yet.")
 @click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
+@click.option(
+    "--proof",
+    type=click.Choice(("done_marker", "sha256")),
+    help="Upload this beside each file, for a feed that asks for it: <name>.done or <name>.sha256.",
+)
 @click.option("--wait", is_flag=True, help="Wait for each file's report, and show it.")
 @click.option(
     "--timeout",
@@ -87,6 +92,7 @@ def drop(
     known_hosts: Path,
     accept_new: bool,
     password_stdin: bool,
+    proof: str | None,
     wait: bool,
     timeout_seconds: float,
     as_json: bool,
@@ -104,11 +110,11 @@ def drop(
     login = Login(key, password, ask)
     try:
         with connect(address, login, host_keys) as partner:
-            sent = [deliver(partner, file, feed) for file in files]
+            sent = [deliver(partner, file, feed, proof) for file in files]
             deadline = time.monotonic() + timeout_seconds
             if wait:
                 click.echo(f"Waiting for {'the report' if len(sent) == 1 else f'{len(sent)} reports'} ...", err=True)
-                code = max(tell(partner.report(one, feed, deadline), as_json) for one in sent)
+                code = max(tell(partner.report(one, feed, deadline, tell_held), as_json) for one in sent)
             else:
                 code = max(tell_sent(one, as_json) for one in sent)
     except TurnedAway as error:
@@ -117,13 +123,22 @@ def drop(
     ctx.exit(code)
 
 
-def deliver(partner: Partner, file: Path, feed: str) -> Sent:
-    """Drop one file; a terminal shows how far it is."""
+def deliver(partner: Partner, file: Path, feed: str, proof: str | None) -> Sent:
+    """Drop one file, and what proves it; a terminal shows how far it is."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.fields[name]}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task("", total=file.stat().st_size, name=file.name)
-        return partner.drop(file, feed, lambda done, total: progress.update(bar, completed=done))
+        sent = partner.drop(file, feed, lambda done, total: progress.update(bar, completed=done))
+    if proof is not None:
+        partner.prove(sent, feed, proof)
+    return sent
+
+
+def tell_held(status: Report) -> None:
+    """Say why the gateway holds a file, and what to do about it; it may still end well."""
+    until = f" (until {status['until']})" if status["until"] else ""
+    wide_console(stderr=True).print(harmless(f"Held: {status['reason']}{until}. {status['hint']}"), soft_wrap=True)
 
 
 def tell(report: Report, as_json: bool) -> int:

@@ -11,10 +11,10 @@ from rich.text import Text
 WIDE = 400
 
 
-def wide_console() -> Console:
+def wide_console(*, stderr: bool = False) -> Console:
     """The terminal, or something so wide that nothing is cut or wrapped for who reads a pipe."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=WIDE)
+    console = Console(highlight=False, stderr=stderr)
+    return console if console.is_terminal else Console(highlight=False, stderr=stderr, width=WIDE)
 
 
 def harmless(said: object, style: str = "") -> Text:

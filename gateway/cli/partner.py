@@ -9,7 +9,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -166,13 +166,27 @@ class Partner:
             self._sftp.posix_rename(f"{target}.filepart", target)
             return Sent(file.name, target, uploaded.st_size or 0, reader.hash.hexdigest(), earlier)
 
-    def report(self, sent: Sent, feed: str, deadline: float) -> Report:
+    def prove(self, sent: Sent, feed: str, proof: str) -> None:
+        """Upload what a feed asks for to believe that the file is whole: its checksum, or an empty marker."""
+        target = f"/inbox/{feed}/{sent.name}"
+        suffix, content = {"sha256": (".sha256", f"{sent.sha256}  {sent.name}\n"), "done_marker": (".done", "")}[proof]
+        with self._in_words():
+            self._sftp.putfo(io.BytesIO(content.encode()), f"{target}{suffix}.filepart", len(content))
+            self._sftp.posix_rename(f"{target}{suffix}.filepart", f"{target}{suffix}")
+
+    def report(self, sent: Sent, feed: str, deadline: float, on_held: Callable[[Report], object]) -> Report:
         """The report of this very drop: one that is new, and names the bytes that were sent.
 
-        `deadline` is on the monotonic clock; NotDelivered says so when it has passed.
+        `deadline` is on the monotonic clock; NotDelivered says so when it has passed. `on_held` hears once of each
+        reason for which the gateway holds the file meanwhile.
         """
         seen = set(sent.earlier)
+        told: set[str] = set()
         while True:
+            for status in self._statuses(feed, sent.name):
+                if status["reason"] not in told:
+                    told.add(status["reason"])
+                    on_held(status)
             for name in self._reports(feed, sent.name):
                 if name not in seen:
                     seen.add(name)
@@ -195,15 +209,31 @@ class Partner:
 
     def _reports(self, feed: str, name: str) -> list[str]:
         """The reports of a file name that the outbox shows; a later drop of the name has `.g2`, `.g3` in it."""
-        pattern = re.compile(re.escape(name) + r"(\.g\d+)?\.report\.json")
+        return self._listed(feed, re.compile(re.escape(name) + r"(\.g\d+)?\.report\.json"))
+
+    def _listed(self, feed: str, pattern: re.Pattern[str]) -> list[str]:
         with self._in_words():
             try:
                 return [found for found in self._sftp.listdir(f"/outbox/{feed}") if pattern.fullmatch(found)]
             except FileNotFoundError:
                 return []
 
+    def _statuses(self, feed: str, name: str) -> Iterator[Report]:
+        """What the gateway says of a file of that name that it holds; it may be gone again before it is read."""
+        pattern = re.compile(re.escape(name) + r"(\.g\d+)?\.status\.json")
+        for found in self._listed(feed, pattern):
+            status = None
+            with self._in_words(), suppress(FileNotFoundError):
+                status = self._read(f"/outbox/{feed}/{found}")
+            if status is not None:
+                yield status
+
     def _fetch(self, path: str) -> Report:
-        with self._in_words(), self._sftp.open(path) as file:
+        with self._in_words():
+            return self._read(path)
+
+    def _read(self, path: str) -> Report:
+        with self._sftp.open(path) as file:
             report: Report = json.load(file)
             return report
 
