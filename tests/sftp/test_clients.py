@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import io
 import os
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -14,11 +15,30 @@ import pytest
 import structlog
 
 from tests.sftp.conftest import Running, until
-from tests.sftp.partners import Curl, Lftp, Partner, Psftp, Rclone, Sshfs, TemporaryLftp, done
+from tests.sftp.partners import (
+    Asyncssh,
+    Curl,
+    FastNode,
+    Lftp,
+    Node,
+    Paramiko,
+    Partner,
+    Pscp,
+    Psftp,
+    Rclone,
+    Scp,
+    Sshfs,
+    TemporaryLftp,
+    done,
+)
 
 SIZE = 1_000_000
 BIG = 50_000_000
-PARTNERS = (Partner, Psftp, Lftp, TemporaryLftp, Curl, Rclone, Sshfs)
+PARTNERS = (
+    *(Partner, Scp, Psftp, Pscp, Lftp, TemporaryLftp, Curl, Rclone, Sshfs),
+    *(Paramiko, Asyncssh, Node, FastNode),
+)
+REPOSITORY = Path(__file__).parents[2]
 INBOX, OUTBOX = "/inbox/events", "/outbox/events"
 
 
@@ -122,6 +142,36 @@ async def test_a_killed_upload_is_no_drop_and_the_next_try_is_one(
     await landed(server, ("a.csv", BIG))
     assert server.inbox("a.csv").read_bytes() == big.read_bytes()
     assert len(server.uploads()) == (1 if partner.can_resume else 2)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in PARTNERS if kind.can_resume], ids=lambda kind: kind.__name__)
+async def test_a_partner_goes_on_after_the_gateway_was_killed_in_the_middle(
+    kind: type[Partner], root: Path, tmp_path: Path
+) -> None:
+    big = tmp_path / "big.csv"
+    big.write_bytes(os.urandom(BIG))
+    gateway = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.sftp.listening", str(root), cwd=REPOSITORY, stdout=asyncio.subprocess.PIPE
+    )
+    assert gateway.stdout is not None
+    server = Running(root)
+    server.know(int(await gateway.stdout.readline()))
+    partner = kind(server)
+    await partner.start()
+    process = await partner.begin(partner.putting(big, f"{INBOX}/a.csv"))
+    await until(lambda: [path for path in server.spooled() if path.stat().st_size > SIZE])
+    gateway.kill()
+    await gateway.communicate()
+    await partner.kill(process)
+    await server.start()
+    ((_, state, size),) = server.uploads()
+    assert (state, size > 0) == ("incomplete", True)
+    await partner.resume(big, f"{INBOX}/a.csv")
+    await landed(server, ("a.csv", BIG))
+    assert server.inbox("a.csv").read_bytes() == big.read_bytes()
+    assert len(server.uploads()) == 1
+    await server.listener.stop(0)
+    server.ledger.close()
 
 
 async def test_rclone_checks_by_md5_sha1_and_bytes_before_and_after_the_claim(server: Running, tmp_path: Path) -> None:
