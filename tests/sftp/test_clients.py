@@ -226,6 +226,31 @@ async def test_folders_of_results_are_removed_with_the_results(server: Running) 
     assert not folder.exists()
 
 
+@pytest.mark.parametrize(
+    "save",
+    [
+        "sed -i s/ann/bob/ a.csv",
+        "sed s/ann/bob/ a.csv > .goutputstream-1 && mv .goutputstream-1 a.csv",
+        "sed s/ann/bob/ a.csv > a.csv.new && mv a.csv a.csv~ && mv a.csv.new a.csv && rm a.csv~",
+        "cp a.csv a.csv~ && sed s/ann/bob/ a.csv~ > a.csv && rm a.csv~",
+        "mv a.csv a.csv~ && sed s/ann/bob/ a.csv~ > a.csv && sync a.csv && rm a.csv~",
+    ],
+    ids=["sed", "hidden name", "renamed backup", "copied backup", "moved backup"],
+)
+async def test_what_editors_do_when_they_save_over_sshfs_ends_as_one_drop(server: Running, save: str) -> None:
+    sshfs = Sshfs(server)
+    await sshfs.start()
+    folder = f"{sshfs.mount}{INBOX}"
+    done(await server.run("sh", "-ec", f"cd {folder}\nprintf 'identity\\nann\\n' > a.csv\n{save}"))
+    await until(lambda: [drop for drop in server.drops() if drop[2] == "landed"] and not server.spooled())
+    (drop,) = [drop for drop in server.drops() if drop[2] == "landed"]
+    assert (drop[0], drop[3]) == ("a.csv", 13)
+    assert await sshfs.names(INBOX) == ["a.csv"]
+    assert server.inbox("a.csv").read_text() == "identity\nbob\n"
+    assert {state for _, _, state, _ in server.drops()} <= {"landed", "withdrawn", "superseded"}
+    await sshfs.stop()
+
+
 def paramiko_round_trip(server: Running, source: Path) -> bytes:
     """Upload (paramiko checks the size by stat), rename, download, list, remove."""
     with paramiko.SSHClient() as ssh:

@@ -32,6 +32,8 @@ async function main() {
     privateKey: fs.readFileSync(keyFile),
     hostVerifier: (key) => key.toString("base64") === hostKey.split(" ")[1],
   });
+  // Without it every write waits 40 ms for an acknowledgement of TCP that is delayed.
+  client.client.setNoDelay(true);
   for (const line of fs.readFileSync(0, "utf8").split("\n").filter(Boolean)) {
     const [verb, ...words] = line.split(" ");
     await verbs[verb](...words);
