@@ -76,7 +76,7 @@ def run(site: Site, seconds: float, clients: int, seed: str) -> dict:
 def make_client(site: Site, number: int, seed: str, seconds: float, supervisor: Supervisor) -> Client:
     program = PROGRAMS[number % len(PROGRAMS)](site)
     program.prepare()
-    return Client(number, program, seed, seconds, supervisor.serving)
+    return Client(number, program, seed, seconds, supervisor.serving, supervisor.acknowledged)
 
 
 def wait(site: Site, supervisor: Supervisor, crowd: list[Client]) -> str | None:

@@ -66,13 +66,15 @@ class Upload:
 
 @dataclass
 class Client(threading.Thread):
-    """Works until the time is up. `serving` is set while the gateway accepts connections."""
+    """Works until the time is up. `serving` is set while the gateway accepts connections; `told` is set here when a
+    file is acknowledged."""
 
     number: int
     program: Program
     seed: str
     seconds: float
     serving: threading.Event
+    told: threading.Event
     journal: list[Upload] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -141,7 +143,10 @@ class Client(threading.Thread):
 
     def _try(self, upload: Upload, source: Path, verb: str, **how: Any) -> bool:
         upload.tries += 1
-        return self.program.do(verb, str(source), path_of(upload, upload.names[0]), **how)
+        done = self.program.do(verb, str(source), path_of(upload, upload.names[0]), **how)
+        if done:
+            self.told.set()
+        return done
 
     def _rate(self, upload: Upload, share: float = 0.3) -> int | None:
         """Kilobytes a second, so that a large file takes about two seconds."""

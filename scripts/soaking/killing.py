@@ -14,10 +14,16 @@ from scripts.soaking.site import DoesNotServe, Site
 WAYS = ("group", "group", "main", "main", "main", "worker", "worker", "start", "SIGTERM")
 """The whole process group, the main process, one worker, the main process while it starts; or it is asked to end."""
 SECONDS_BETWEEN = (0.5, 7.0)
+AT_ONCE_SHARE = 0.5
+AT_ONCE_SECONDS_MAX = 2.0
+"""So many blows wait for a client that is just told that its file is in: that is when it must be safe."""
 
 
 class Supervisor(threading.Thread):
-    """Kills until it is told to stop. `survived` counts by way; `serving` is set while the gateway accepts."""
+    """Kills until it is told to stop. `survived` counts by way; `serving` is set while the gateway accepts.
+
+    Clients set `acknowledged` whenever they are told that a file is in.
+    """
 
     def __init__(self, site: Site, seed: str, seconds: float) -> None:
         super().__init__(name="supervisor", daemon=True)
@@ -26,6 +32,7 @@ class Supervisor(threading.Thread):
         self.unclean_stops = 0
         self.failure: str | None = None
         self.serving = threading.Event()
+        self.acknowledged = threading.Event()
         self.ended = threading.Event()
         self._pick = random.Random(f"{seed} kills")
         self._deadline = time.monotonic() + seconds
@@ -35,6 +42,9 @@ class Supervisor(threading.Thread):
             self.serving.set()
             while not self._is_over(self._pick.uniform(*SECONDS_BETWEEN)):
                 way = self._pick.choice(WAYS)
+                if self._pick.random() < AT_ONCE_SHARE:
+                    self.acknowledged.clear()
+                    self.acknowledged.wait(AT_ONCE_SECONDS_MAX)
                 if self._strike(way):
                     self.survived[way] += 1
         except DoesNotServe as error:

@@ -123,12 +123,12 @@ class Check:
     def _drops(self) -> Iterator[Finding]:
         """No drop is on its way still, and there are not more of a file than its client sent."""
         for drop in self.evidence.drops:
+            if drop.upload_id is None:
+                yield Finding("doubled", f"no upload has brought this into the inbox: {self.evidence.history(drop)}")
             if drop.state not in END_STATES:
                 yield Finding("lost", f"not at its end: {self.evidence.history(drop)}")
-        for upload_id, times in Counter(drop.upload_id for drop in self.evidence.drops).items():
-            if upload_id is None:
-                yield Finding("doubled", f"{times} drops are of no upload: files were left in the inbox")
-            elif times > 1:
+        for upload_id, times in Counter(drop.upload_id for drop in self.evidence.drops if drop.upload_id).items():
+            if times > 1:
                 yield Finding("doubled", f"upload {upload_id} has become {times} drops")
         for upload in self.uploads:
             own = [drop for drop in self._drops_of(upload) if drop.sha256 == upload.content.sha256]
