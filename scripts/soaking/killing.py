@@ -13,7 +13,7 @@ from scripts.soaking.site import DoesNotServe, Site
 
 WAYS = ("group", "group", "main", "main", "main", "worker", "worker", "start", "SIGTERM")
 """The whole process group, the main process, one worker, the main process while it starts; or it is asked to end."""
-SECONDS_BETWEEN = (0.5, 7.0)
+SECONDS_BETWEEN = (0.5, 5.0)
 AT_ONCE_SHARE = 0.5
 AT_ONCE_SECONDS_MAX = 2.0
 """So many blows wait for a client that is just told that its file is in: that is when it must be safe."""
