@@ -148,11 +148,7 @@ def landed_by_upload(ledger: Ledger) -> list[DropRow]:
 
 def came_by_rename(ledger: Ledger, drop: DropRow) -> bool:
     """Whether the client gave the whole file its final name by a rename from a temporary one."""
-    found = ledger.row(
-        "SELECT 1 FROM transitions WHERE subject = ? AND kind = 'upload' AND old = 'closed' AND new = 'open'",
-        (drop.upload_id,),
-    )
-    return found is not None
+    return drop.upload_id is not None and uploads.was_closed(ledger, drop.upload_id)
 
 
 def queue(ledger: Ledger, drop_id: str) -> None:

@@ -174,6 +174,21 @@ async def test_a_partner_goes_on_after_the_gateway_was_killed_in_the_middle(
     server.ledger.close()
 
 
+async def test_an_upload_that_was_never_closed_is_not_taken_for_the_whole_file(
+    partner: Partner, server: Running, source: Path
+) -> None:
+    """lftp and rclone would say that it is in, since it has the right size; OpenSSH would refuse to resume it."""
+    async with server.connected() as connection:
+        client = await connection.start_sftp_client()
+        file = await client.open(f"{INBOX}/a.csv", "wb")
+        await file.write(source.read_bytes())
+        connection.abort()
+    await until(lambda: server.uploads()[0][1] == "incomplete")
+    await partner.resume(source, f"{INBOX}/a.csv")
+    await landed(server, ("a.csv", SIZE))
+    assert server.inbox("a.csv").read_bytes() == source.read_bytes()
+
+
 async def test_rclone_checks_by_md5_sha1_and_bytes_before_and_after_the_claim(server: Running, tmp_path: Path) -> None:
     rclone = Rclone(server)
     await rclone.start()

@@ -184,7 +184,7 @@ async def test_an_upload_that_a_killed_gateway_left_open_can_be_resumed(root: Pa
     size = server.spooled()[0].stat().st_size
     assert server.uploads() == [("a.csv", "open", 0)]
     await server.start()
-    assert server.uploads() == [("a.csv", "incomplete", size)]
+    assert server.uploads() == [("a.csv", "incomplete", size - 1)]
     ended = await server.sftp(f"reput {big} inbox/events/a.csv")
     assert ended.code == 0, ended
     assert server.inbox("a.csv").read_bytes() == big.read_bytes()
@@ -227,4 +227,5 @@ async def test_a_landing_that_fails_fails_the_close_and_keeps_the_bytes(server: 
         with pytest.raises(asyncssh.SFTPError):
             await file.close()
     assert server.drops() == []
-    assert server.uploads() == [("a.csv", "incomplete", 5)]
+    # All but the last byte: what has the size of the whole file would be taken for a file that is in.
+    assert server.uploads() == [("a.csv", "incomplete", 4)]
