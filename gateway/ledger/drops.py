@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from gateway import clock
 from gateway.errors import LedgerError
+from gateway.ledger import uploads
 from gateway.ledger.connection import Ledger, find_one
 
 IN_INBOX = "state IN ('landed', 'settling', 'queued', 'held') AND (state <> 'held' OR claimed_at IS NULL)"
