@@ -42,8 +42,11 @@ def test_the_lock_has_everything_that_is_declared_with_hashes() -> None:
     assert [entry.splitlines()[0] for entry in entries if "--hash=sha256:" not in entry] == []
 
 
-def test_the_lock_names_no_host() -> None:
+def test_the_locks_name_no_host() -> None:
     assert re.findall(r"\w+://|--index|--find-links|--extra", LOCK) == []
+    node = (ROOT / "tests" / "sftp" / "node" / "package-lock.json").read_text()
+    # The home pages of sponsors are in it, but not where a package comes from.
+    assert re.findall(r'"resolved"', node) == []
 
 
 def test_asyncssh_is_pinned_exactly() -> None:

@@ -74,7 +74,9 @@ def test_without_root_the_missing_programs_are_named(tmp_path: Path) -> None:
         env={"PATH": str(tmp_path)}, capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
     assert done.returncode == 1
-    assert "sudo apt-get install curl fuse3 lftp openssh-client putty-tools rclone sqlite3 sshfs" in done.stderr
+    assert (
+        "sudo apt-get install curl fuse3 lftp nodejs npm openssh-client putty-tools rclone sqlite3 sshfs" in done.stderr
+    )
 
 
 @pytest.mark.timeout(300)

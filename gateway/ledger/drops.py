@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from gateway import clock
 from gateway.errors import LedgerError
+from gateway.ledger import uploads
 from gateway.ledger.connection import Ledger, find_one
 
 IN_INBOX = "state IN ('landed', 'settling', 'queued', 'held') AND (state <> 'held' OR claimed_at IS NULL)"
@@ -148,11 +149,7 @@ def landed_by_upload(ledger: Ledger) -> list[DropRow]:
 
 def came_by_rename(ledger: Ledger, drop: DropRow) -> bool:
     """Whether the client gave the whole file its final name by a rename from a temporary one."""
-    found = ledger.row(
-        "SELECT 1 FROM transitions WHERE subject = ? AND kind = 'upload' AND old = 'closed' AND new = 'open'",
-        (drop.upload_id,),
-    )
-    return found is not None
+    return drop.upload_id is not None and uploads.was_closed(ledger, drop.upload_id)
 
 
 def queue(ledger: Ledger, drop_id: str) -> None:

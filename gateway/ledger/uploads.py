@@ -179,6 +179,12 @@ def stored(ledger: Ledger, tenant: str, feed: str, path: str) -> UploadRow | Non
     return _upload(found) if found is not None else None
 
 
+def was_closed(ledger: Ledger, upload_id: str) -> bool:
+    """Whether its client has closed it, though it may be open again to get another name."""
+    sql = "SELECT 1 FROM transitions WHERE subject = ? AND kind = 'upload' AND old = 'closed' AND new = 'open'"
+    return ledger.row(sql, (upload_id,)) is not None
+
+
 def open_uploads(ledger: Ledger) -> list[UploadRow]:
     """Uploads that nobody has ended: at start-up, those that the last process left behind."""
     return [_upload(row) for row in ledger.rows("SELECT * FROM uploads WHERE state='open' ORDER BY id")]

@@ -1,6 +1,7 @@
 """Checksums: `md5sum`, `sha1sum` and `sha256sum` of files, as rclone asks for them. No other command is run.
 
-There is no shell: the words are taken apart as a shell would, and each name goes the way of an SFTP path.
+There is no shell: the words are taken apart as a shell would, and each name goes the way of an SFTP path. A SHA-256
+that the ledger has is not computed again.
 """
 
 from __future__ import annotations
@@ -62,6 +63,8 @@ async def digest(name: str, algorithm: str, filesystem: Filesystem, is_gone: Cal
     file = await filesystem.open_file(name.encode())
     loop = asyncio.get_running_loop()
     try:
+        if algorithm == "sha256" and (known := await filesystem.known_sha256(file)):
+            return known
         return await loop.run_in_executor(THREADS, digest_of, file.descriptor, algorithm, is_gone)
     finally:
         await filesystem.close(file)

@@ -70,6 +70,12 @@ class Filesystem(asyncssh.SFTPServer):
         """Not a request: what a command reads is opened as `open` does it."""
         return await self._open_file(path)
 
+    async def known_sha256(self, file: OpenFile) -> str | None:
+        """The digest of an open file, where the ledger has it: from its claim on."""
+        if file.place.area != "inbox":
+            return None
+        return await asyncio.to_thread(self._names.known_sha256, file.place, file.descriptor)
+
     async def close(self, file_obj: object) -> None:
         """The client's CLOSE, or the end of the session: only the session's mark tells which."""
         if isinstance(file_obj, OpenUpload):

@@ -18,11 +18,11 @@ class OpenFile:
     """A read handle."""
 
     def __init__(self, place: Place, descriptor: int) -> None:
-        self._place = place
+        self.place = place
         self.descriptor = descriptor
 
     def __str__(self) -> str:
-        return str(self._place)
+        return str(self.place)
 
     def read(self, offset: int, length: int) -> bytes:
         return os.pread(self.descriptor, length, offset)

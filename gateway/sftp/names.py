@@ -88,6 +88,13 @@ class Names:
             raise FileNotFoundError(ENOENT, os.strerror(ENOENT), place.path)
         return os.open(archived_path(self._settings, found.claimed), flags)
 
+    def known_sha256(self, place: Place, descriptor: int) -> str | None:
+        """The digest that the ledger has of the very bytes that the descriptor reads; never of another generation's."""
+        drop, status = self.visible_drop(place), os.fstat(descriptor)
+        if drop is None or (drop.inode, drop.bytes) != (status.st_ino, status.st_size):
+            return None
+        return drop.sha256
+
     def waiting_drop(self, place: Place) -> DropRow | None:
         """The drop of the file in the inbox; a file with a temporary name, or of a local program, may have none."""
         drop = drops.newest(self._ledger, self._login.tenant, place.feed, place.path)

@@ -30,6 +30,15 @@ def time_of_client(row: UploadRow, path: Path) -> datetime | None:
     return None if written else found
 
 
+def all_but_the_last(size: int) -> int:
+    """How many bytes are kept of an upload that broke off.
+
+    Clients take a name that has the size of the whole file for a file that is in: rclone says so when the bytes agree,
+    paramiko when the close has failed, and OpenSSH refuses to resume it. So the last byte must come once more.
+    """
+    return max(size - 1, 0)
+
+
 def durable_prefix(path: Path) -> int:
     """The gapless start of a file that was left behind while it was being written out of order.
 

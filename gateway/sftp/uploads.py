@@ -25,7 +25,7 @@ from gateway.pickup.landing import land, spool_path
 from gateway.pickup.names import is_temporary
 from gateway.sftp.handles import OpenUpload
 from gateway.sftp.paths import Place
-from gateway.sftp.spool import copy, durable_prefix, time_of_client
+from gateway.sftp.spool import all_but_the_last, copy, durable_prefix, time_of_client
 
 log = structlog.get_logger(__name__)
 
@@ -136,7 +136,7 @@ class Uploads:
     def break_off(self, handle: OpenUpload, reason: str = DISCONNECTED) -> None:
         """The handle ends without a drop: what can be resumed stays in the spool."""
         try:
-            size = handle.resumable()
+            size = all_but_the_last(handle.resumable())
             os.ftruncate(handle.descriptor, size)
             self._interrupt(handle.row.id, size, reason)
         finally:
@@ -175,12 +175,24 @@ class Uploads:
         self._spooled("").mkdir(parents=True, exist_ok=True)
         for row in uploads.open_uploads(self._ledger):
             path = self._spooled(row.id)
-            if path.exists():
-                size = 0 if row.in_place else durable_prefix(path)
+            if not path.exists():
+                self._recover_stored(row)
+            elif not self._recover_renamed(row):
+                size = 0 if row.in_place else all_but_the_last(durable_prefix(path))
                 os.truncate(path, size)
                 self._interrupt(row.id, size, "the gateway ended before the close")
-            else:
-                self._recover_stored(row)
+
+    def _recover_renamed(self, row: UploadRow) -> bool:
+        """It was in under its temporary name, and a rename to its final one was cut short: True when it is in again."""
+        if not uploads.was_closed(self._ledger, row.id):
+            return False
+        try:
+            if is_temporary(row.path, self._policy(row)):
+                self._store_temporary(row, self._spooled(row.id).stat().st_size)
+                return True
+        except (OSError, UploadRefused) as error:
+            log.warning("upload could not get its temporary name back", upload=row.id, error=type(error).__name__)
+        return False
 
     def _recover_stored(self, row: UploadRow) -> None:
         """It has no file in the spool: it is in the inbox under its temporary name, or it never began."""

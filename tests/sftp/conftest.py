@@ -7,7 +7,7 @@ import os
 import signal
 import struct
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -210,8 +210,9 @@ async def until(fact: Callable[[], Any], seconds: float = 20) -> Any:
 
 
 def kill(process: asyncio.subprocess.Process) -> None:
-    """SIGKILL for a client and the ssh that it started."""
-    os.killpg(process.pid, signal.SIGKILL)
+    """SIGKILL for a client and the ssh that it started. It may have ended already, when the gateway did."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 @pytest.fixture

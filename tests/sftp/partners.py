@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shlex
+import sys
 from pathlib import Path
 from typing import ClassVar
 
@@ -11,6 +12,7 @@ import asyncssh
 
 from tests.sftp.conftest import Ended, Running, kill, until
 
+HERE = Path(__file__).parent
 NOISE = ('Using username "acme-up".',)
 
 
@@ -79,6 +81,18 @@ class Partner:
         return sorted(Path(line).name for line in lines if not line.startswith("sftp>"))
 
 
+class Scp(Partner):
+    """OpenSSH's scp for the files, and its sftp for the rest."""
+
+    words: ClassVar = Partner.words | {"put": "scp {} @{}", "resume": "scp {} @{}", "get": "scp @{} {}"}
+
+    def program(self, script: str) -> list[str]:
+        program, *words = script.replace("@", f"{self.at}:").split()
+        if program != "scp":
+            return super().program(script)
+        return [program, *self.server.options(), "-P", str(self.server.port), *words]
+
+
 class Psftp(Partner):
     """PuTTY's sftp."""
 
@@ -96,6 +110,17 @@ class Psftp(Partner):
     async def names(self, folder: str) -> list[str]:
         lines = (await self.do(f"ls {folder}\n")).splitlines()
         return sorted(line.split()[-1] for line in lines if line[:1] in "-d" and line[1:2] in "r-")
+
+
+class Pscp(Psftp):
+    """PuTTY's scp for the files, and its sftp for the rest. It cannot resume."""
+
+    can_resume = False
+    words: ClassVar = Psftp.words | {"put": "pscp {} @{}", "resume": "pscp {} @{}", "get": "pscp @{} {}"}
+
+    def program(self, script: str) -> list[str]:
+        program, *words = script.replace("@", f"{self.at}:").split()
+        return ["pscp", "-q", *self.options(), *words] if program == "pscp" else super().program(script)
 
 
 class Lftp(Partner):
@@ -231,6 +256,55 @@ class Sshfs(CommandPartner):
 
     async def names(self, folder: str) -> list[str]:
         return sorted((await self.do(f"ls ~{folder}\n")).splitlines())
+
+
+class Library(Partner):
+    """A program of somebody who uses a library; it takes `put SOURCE PATH` and the like on stdin."""
+
+    words: ClassVar = {"put": "put {} {}", "resume": "resume {} {}", "get": "get {} {}", "rename": "rename {} {}"}
+
+    def program(self, script: str) -> list[str]:
+        return [*self.starts(), str(self.server.port), self.user, self.key, self.host()]
+
+    def starts(self) -> list[str]:
+        raise NotImplementedError
+
+    def host(self) -> str:
+        return str(self.server.root / "known_hosts")
+
+    async def names(self, folder: str) -> list[str]:
+        return sorted((await self.do(f"ls {folder}\n")).split())
+
+
+class Paramiko(Library):
+    """paramiko, which looks at the size after each upload."""
+
+    def starts(self) -> list[str]:
+        return [sys.executable, str(HERE / "libraries" / "with_paramiko.py")]
+
+
+class Asyncssh(Library):
+    """asyncssh as a client, with many requests under way at once."""
+
+    def starts(self) -> list[str]:
+        return [sys.executable, str(HERE / "libraries" / "with_asyncssh.py")]
+
+
+class Node(Library):
+    """ssh2-sftp-client of npm. `scripts/setup --for-tests` installs it."""
+
+    def starts(self) -> list[str]:
+        return ["node", str(HERE / "node" / "partner.js")]
+
+    def host(self) -> str:
+        return (self.server.root / "host_key.pub").read_text().strip()
+
+
+class FastNode(Node):
+    """ssh2-sftp-client with `fastPut`, which has many requests under way at once, in no order."""
+
+    can_resume = False
+    words: ClassVar = Node.words | {"put": "fastput {} {}", "resume": "fastput {} {}"}
 
 
 def options_of_sshfs(options: list[str]) -> list[str]:

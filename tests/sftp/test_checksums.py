@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.ledger import drops
 from gateway.sftp import checksums
 from tests.sftp.conftest import Running, until
 
@@ -34,6 +35,23 @@ async def test_a_dropped_file_has_the_same_sum_before_and_after_the_claim(server
         assert await ask(server, f"{program} inbox/events/a.csv") == (0, f"{expected}  inbox/events/a.csv\n", "")
         server.scan.claim_settled()
     assert server.drops() == [("a.csv", 1, "claimed", len(CONTENT))]
+
+
+async def test_the_sha256_of_a_claimed_file_is_the_ledgers_and_never_that_of_another_generation(
+    server: Running,
+) -> None:
+    known = "ab" * 32
+    await drop(server, "a.csv")
+    server.claim()
+    ((drop_id,),) = server.ledger.rows("SELECT id FROM drops")
+    drops.set_sha256(server.ledger, drop_id, known)
+    assert await ask(server, "sha256sum inbox/events/a.csv") == (0, f"{known}  inbox/events/a.csv\n", "")
+    assert known not in (await ask(server, "sha1sum inbox/events/a.csv"))[1]
+    await drop(server, "a.csv")
+    expected = hashlib.sha256(CONTENT).hexdigest()
+    for _ in range(2):
+        assert await ask(server, "sha256sum inbox/events/a.csv") == (0, f"{expected}  inbox/events/a.csv\n", "")
+        server.scan.claim_settled()
 
 
 async def test_sha256sum_checks_what_ssh_brings(server: Running, root: Path) -> None:

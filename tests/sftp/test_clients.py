@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import io
 import os
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -14,11 +15,30 @@ import pytest
 import structlog
 
 from tests.sftp.conftest import Running, until
-from tests.sftp.partners import Curl, Lftp, Partner, Psftp, Rclone, Sshfs, TemporaryLftp, done
+from tests.sftp.partners import (
+    Asyncssh,
+    Curl,
+    FastNode,
+    Lftp,
+    Node,
+    Paramiko,
+    Partner,
+    Pscp,
+    Psftp,
+    Rclone,
+    Scp,
+    Sshfs,
+    TemporaryLftp,
+    done,
+)
 
 SIZE = 1_000_000
 BIG = 50_000_000
-PARTNERS = (Partner, Psftp, Lftp, TemporaryLftp, Curl, Rclone, Sshfs)
+PARTNERS = (
+    *(Partner, Scp, Psftp, Pscp, Lftp, TemporaryLftp, Curl, Rclone, Sshfs),
+    *(Paramiko, Asyncssh, Node, FastNode),
+)
+REPOSITORY = Path(__file__).parents[2]
 INBOX, OUTBOX = "/inbox/events", "/outbox/events"
 
 
@@ -124,6 +144,51 @@ async def test_a_killed_upload_is_no_drop_and_the_next_try_is_one(
     assert len(server.uploads()) == (1 if partner.can_resume else 2)
 
 
+@pytest.mark.parametrize("kind", [kind for kind in PARTNERS if kind.can_resume], ids=lambda kind: kind.__name__)
+async def test_a_partner_goes_on_after_the_gateway_was_killed_in_the_middle(
+    kind: type[Partner], root: Path, tmp_path: Path
+) -> None:
+    big = tmp_path / "big.csv"
+    big.write_bytes(os.urandom(BIG))
+    gateway = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "tests.sftp.listening", str(root), cwd=REPOSITORY, stdout=asyncio.subprocess.PIPE
+    )
+    assert gateway.stdout is not None
+    server = Running(root)
+    server.know(int(await gateway.stdout.readline()))
+    partner = kind(server)
+    await partner.start()
+    process = await partner.begin(partner.putting(big, f"{INBOX}/a.csv"))
+    await until(lambda: [path for path in server.spooled() if path.stat().st_size > SIZE])
+    gateway.kill()
+    await gateway.communicate()
+    await partner.kill(process)
+    await server.start()
+    ((_, state, size),) = server.uploads()
+    assert (state, size > 0) == ("incomplete", True)
+    await partner.resume(big, f"{INBOX}/a.csv")
+    await landed(server, ("a.csv", BIG))
+    assert server.inbox("a.csv").read_bytes() == big.read_bytes()
+    assert len(server.uploads()) == 1
+    await server.listener.stop(0)
+    server.ledger.close()
+
+
+async def test_an_upload_that_was_never_closed_is_not_taken_for_the_whole_file(
+    partner: Partner, server: Running, source: Path
+) -> None:
+    """lftp and rclone would say that it is in, since it has the right size; OpenSSH would refuse to resume it."""
+    async with server.connected() as connection:
+        client = await connection.start_sftp_client()
+        file = await client.open(f"{INBOX}/a.csv", "wb")
+        await file.write(source.read_bytes())
+        connection.abort()
+    await until(lambda: server.uploads()[0][1] == "incomplete")
+    await partner.resume(source, f"{INBOX}/a.csv")
+    await landed(server, ("a.csv", SIZE))
+    assert server.inbox("a.csv").read_bytes() == source.read_bytes()
+
+
 async def test_rclone_checks_by_md5_sha1_and_bytes_before_and_after_the_claim(server: Running, tmp_path: Path) -> None:
     rclone = Rclone(server)
     await rclone.start()
@@ -174,6 +239,31 @@ async def test_folders_of_results_are_removed_with_the_results(server: Running) 
     await rclone.start()
     await rclone.do(f"purge gw:{OUTBOX}/2026")
     assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    "save",
+    [
+        "sed -i s/ann/bob/ a.csv",
+        "sed s/ann/bob/ a.csv > .goutputstream-1 && mv .goutputstream-1 a.csv",
+        "sed s/ann/bob/ a.csv > a.csv.new && mv a.csv a.csv~ && mv a.csv.new a.csv && rm a.csv~",
+        "cp a.csv a.csv~ && sed s/ann/bob/ a.csv~ > a.csv && rm a.csv~",
+        "mv a.csv a.csv~ && sed s/ann/bob/ a.csv~ > a.csv && sync a.csv && rm a.csv~",
+    ],
+    ids=["sed", "hidden name", "renamed backup", "copied backup", "moved backup"],
+)
+async def test_what_editors_do_when_they_save_over_sshfs_ends_as_one_drop(server: Running, save: str) -> None:
+    sshfs = Sshfs(server)
+    await sshfs.start()
+    folder = f"{sshfs.mount}{INBOX}"
+    done(await server.run("sh", "-ec", f"cd {folder}\nprintf 'identity\\nann\\n' > a.csv\n{save}"))
+    await until(lambda: [drop for drop in server.drops() if drop[2] == "landed"] and not server.spooled())
+    (drop,) = [drop for drop in server.drops() if drop[2] == "landed"]
+    assert (drop[0], drop[3]) == ("a.csv", 13)
+    assert await sshfs.names(INBOX) == ["a.csv"]
+    assert server.inbox("a.csv").read_text() == "identity\nbob\n"
+    assert {state for _, _, state, _ in server.drops()} <= {"landed", "withdrawn", "superseded"}
+    await sshfs.stop()
 
 
 def paramiko_round_trip(server: Running, source: Path) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -115,6 +115,28 @@ async def test_an_upload_moves_between_its_states_only_as_it_may(server: Running
         ("incomplete", "open"),
         ("open", "closed"),
     ]
+
+
+class DiesBeforeLanding(Uploads):
+    """A gateway that ends in the middle of a rename to the final name: nothing is put right."""
+
+    def _land(self, row: UploadRow, place: Place, client_mtime: datetime | None) -> None:
+        raise KeyboardInterrupt
+
+
+async def test_after_a_kill_in_the_middle_of_a_rename_the_file_is_whole_and_can_be_renamed(server: Running) -> None:
+    temporary = Place("inbox", "events", "a.csv.part")
+    async with server.client() as client, client.open(f"inbox/events/{temporary.path}", "wb") as file:
+        await file.write(b"whole\n")
+    stored = uploads.stored(server.ledger, "acme", "events", temporary.path)
+    assert stored is not None
+    with pytest.raises(KeyboardInterrupt):
+        DiesBeforeLanding(server.live, server.ledger, server.pickup).land_stored(stored, temporary, PLACE)
+    Uploads(server.live, server.ledger, server.pickup).recover()
+    async with server.client() as client:
+        assert await client.getsize(f"inbox/events/{temporary.path}") == 6
+        await client.rename(f"inbox/events/{temporary.path}", f"inbox/events/{PLACE.path}")
+    assert server.drops() == [("a.csv", 1, "landed", 6)]
 
 
 async def test_after_a_kill_of_the_gateway_nothing_is_kept_of_an_upload_over_older_bytes(server: Running) -> None:

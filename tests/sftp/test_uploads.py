@@ -5,12 +5,28 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from errno import ENOSPC
 from pathlib import Path
 
 import asyncssh
 import pytest
 
+from gateway.sftp.handles import OpenUpload
+from gateway.sftp.uploads import Uploads
 from tests.sftp.conftest import Running, kill, until
+from tests.sftp.partners import (
+    Asyncssh,
+    Curl,
+    FastNode,
+    Lftp,
+    Node,
+    Paramiko,
+    Partner,
+    Psftp,
+    Rclone,
+    Scp,
+    TemporaryLftp,
+)
 
 BIG = 3_000_000
 REPOSITORY = Path(__file__).parents[2]
@@ -184,7 +200,7 @@ async def test_an_upload_that_a_killed_gateway_left_open_can_be_resumed(root: Pa
     size = server.spooled()[0].stat().st_size
     assert server.uploads() == [("a.csv", "open", 0)]
     await server.start()
-    assert server.uploads() == [("a.csv", "incomplete", size)]
+    assert server.uploads() == [("a.csv", "incomplete", size - 1)]
     ended = await server.sftp(f"reput {big} inbox/events/a.csv")
     assert ended.code == 0, ended
     assert server.inbox("a.csv").read_bytes() == big.read_bytes()
@@ -227,4 +243,41 @@ async def test_a_landing_that_fails_fails_the_close_and_keeps_the_bytes(server: 
         with pytest.raises(asyncssh.SFTPError):
             await file.close()
     assert server.drops() == []
-    assert server.uploads() == [("a.csv", "incomplete", 5)]
+    # All but the last byte: what has the size of the whole file would be taken for a file that is in.
+    assert server.uploads() == [("a.csv", "incomplete", 4)]
+
+
+def no_space_left(uploads: Uploads, handle: OpenUpload) -> None:
+    """Storing on a disk that is full."""
+    raise OSError(ENOSPC, os.strerror(ENOSPC))
+
+
+# pscp, curl and sshfs are not here: they do not look at the answer to a close.
+TELLING = (Partner, Scp, Psftp, Lftp, TemporaryLftp, Rclone, Paramiko, Asyncssh, Node, FastNode)
+
+
+@pytest.mark.parametrize("kind", TELLING, ids=lambda kind: kind.__name__)
+async def test_a_client_is_told_that_its_close_has_failed(
+    kind: type[Partner], server: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Uploads, "_store", no_space_left)
+    (tmp_path / "a.csv").write_bytes(b"identity\nann\n")
+    partner = kind(server)
+    await partner.start()
+    script = partner.putting(tmp_path / "a.csv", "/inbox/events/a.csv")
+    ended = await server.run(*partner.at_home(partner.program(script)), given=script)
+    assert ended.code != 0, ended
+    assert server.drops() == []
+
+
+async def test_curl_is_told_so_when_it_renames_afterwards(
+    server: Running, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Uploads, "_store", no_space_left)
+    (tmp_path / "a.csv").write_bytes(b"identity\nann\n")
+    curl = Curl(server)
+    path = "/inbox/events/a.csv"
+    script = f"-T {tmp_path}/a.csv @{path}.part -Q '-rename {path}.part {path}'\n"
+    ended = await server.run(*curl.program(script))
+    assert ended.code != 0, ended
+    assert server.drops() == []

@@ -1,0 +1,170 @@
+"""The gateway that is soaked: a working directory as an operator makes it, and the processes that serve it."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import asyncssh
+
+from scripts.soaking.contents import FEEDS
+
+TENANT, USER = "acme", "acme-soak"
+START_SECONDS_MAX = 60.0
+STOP_SECONDS_MAX = 45.0
+# Short, so that clients meet drops in every state. A job may be cut short by many kills here, and is not to blame.
+SETTINGS = """
+[sftp]
+host = "127.0.0.1"
+port = {port}
+[pickup]
+settle_seconds = 0.2
+scan_seconds = 2
+tries_max = 100
+"""
+
+
+class DoesNotServe(Exception):
+    """The gateway ended, or did not accept, while nobody killed it."""
+
+
+class Site:
+    """A working directory below `folder`, and at most one gateway that serves it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.root = folder / "gateway"
+        self.data = self.root / "data"
+        self.log = folder / "gateway.log"
+        self.key = folder / "key"
+        self.known_hosts = folder / "known_hosts"
+        self.port = 0
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def ledger(self) -> Path:
+        return self.data / "ledger.db"
+
+    @property
+    def outbox(self) -> Path:
+        return self.data / "tenants" / TENANT / "outbox"
+
+    @property
+    def host_key(self) -> asyncssh.SSHKey:
+        return asyncssh.read_public_key(self.root / "host_keys" / "ssh_host_ed25519_key.pub")
+
+    def make(self) -> None:
+        """Init, tenant, feeds and user, by the commands that an operator types."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.port = free_port()
+        key = asyncssh.generate_private_key("ssh-ed25519")
+        key.write_private_key(self.key)
+        self.key.chmod(0o600)
+        key.write_public_key(self.key.with_suffix(".pub"))
+        self.run("init", str(self.root))
+        self.run("tenant", "add", TENANT)
+        for feed, contract in FEEDS.items():
+            self.run("feed", "add", TENANT, feed, "--contract", contract)
+        address = ("--email", "soak@acme.example", "--role", "creator")
+        self.run("user", "add", TENANT, USER, *address, "--key", str(self.key.with_suffix(".pub")))
+        (self.root / "gateway.toml").write_text(SETTINGS.format(port=self.port))
+        host_key = self.host_key.export_public_key().decode().strip()
+        self.known_hosts.write_text(f"[127.0.0.1]:{self.port} {host_key}\n")
+
+    def run(self, *arguments: str) -> None:
+        done = subprocess.run(
+            command(*arguments), env=self.environment(), capture_output=True, text=True, timeout=100, check=False
+        )
+        if done.returncode:
+            raise DoesNotServe(f"gateway {' '.join(arguments)}: {done.stderr}")
+
+    def environment(self) -> dict[str, str]:
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("GATEWAY_")}
+        return clean | {"GATEWAY_CONFIG": str(self.root)}
+
+    def begin(self) -> int:
+        """Start the gateway in a process group of its own; its process id."""
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                command("serve"), env=self.environment(), stdout=log, stderr=log, start_new_session=True
+            )
+        return self._process.pid
+
+    def start(self) -> int:
+        """Start it and wait until it accepts connections; its process id."""
+        pid = self.begin()
+        deadline = time.monotonic() + START_SECONDS_MAX
+        while not self.accepts():
+            if not self.is_alive() or time.monotonic() > deadline:
+                raise DoesNotServe(f"the gateway does not serve; its log is {self.log}")
+            time.sleep(0.05)
+        return pid
+
+    def accepts(self) -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
+                return connection.recv(4) == b"SSH-"
+        except OSError:
+            return False
+
+    def is_alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def kill(self, *, group: bool) -> None:
+        """SIGKILL, for its workers too or for its main process only; returns when the main process is gone."""
+        if self._process is not None:
+            (os.killpg if group else os.kill)(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+
+    def stop(self) -> bool:
+        """SIGTERM; True when it ended well and in time."""
+        if self._process is None:
+            return True
+        self._process.terminate()
+        try:
+            return self._process.wait(STOP_SECONDS_MAX) == 0
+        except subprocess.TimeoutExpired:
+            self.kill(group=True)
+            return False
+
+    def clear(self) -> None:
+        """Nothing that was started here goes on."""
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+
+    def workers(self) -> list[int]:
+        """The worker processes of the gateway that serves."""
+        if self._process is None:
+            return []
+        threads = Path(f"/proc/{self._process.pid}/task")
+        try:
+            children = [int(pid) for thread in threads.iterdir() for pid in (thread / "children").read_text().split()]
+            return [pid for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        except OSError:
+            return []
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "gateway", *arguments]
+
+
+def free_port() -> int:
+    """A port that no connection gets as its own end while the gateway is down."""
+    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    while True:
+        port = random.SystemRandom().randint(10_000, max(lowest - 1, 10_100))
+        with socket.socket() as one:
+            try:
+                one.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
