@@ -179,6 +179,12 @@ def stored(ledger: Ledger, tenant: str, feed: str, path: str) -> UploadRow | Non
     return _upload(found) if found is not None else None
 
 
+def was_stored(ledger: Ledger, upload_id: str) -> bool:
+    """Whether an open upload was whole and acknowledged before it was opened again."""
+    found = ledger.row("SELECT old FROM transitions WHERE subject=? ORDER BY id DESC LIMIT 1", (upload_id,))
+    return found is not None and found["old"] == "closed"
+
+
 def open_uploads(ledger: Ledger) -> list[UploadRow]:
     """Uploads that nobody has ended: at start-up, those that the last process left behind."""
     return [_upload(row) for row in ledger.rows("SELECT * FROM uploads WHERE state='open' ORDER BY id")]

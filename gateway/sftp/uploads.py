@@ -163,11 +163,10 @@ class Uploads:
                 os.fsync(folder)
         try:
             self._land(row, new, time_of_client(row, spooled))
-        except Exception as error:
+        except Exception:
             self._recall(row.id)
-            self._interrupt(
-                row.id, self._spooled(row.id).stat().st_size, f"could not be landed: {type(error).__name__}"
-            )
+            # The client was told that it is stored: it keeps its temporary name, and can be renamed again.
+            self._store_temporary(row, self._spooled(row.id).stat().st_size)
             raise
 
     def recover(self) -> None:
@@ -175,12 +174,21 @@ class Uploads:
         self._spooled("").mkdir(parents=True, exist_ok=True)
         for row in uploads.open_uploads(self._ledger):
             path = self._spooled(row.id)
-            if path.exists():
+            if path.exists() and self._was_stored(row):
+                self._store_temporary(row, path.stat().st_size)
+            elif path.exists():
                 size = 0 if row.in_place else durable_prefix(path)
                 os.truncate(path, size)
                 self._interrupt(row.id, size, "the gateway ended before the close")
             else:
                 self._recover_stored(row)
+
+    def _was_stored(self, row: UploadRow) -> bool:
+        """Whether a kill cut short its way from a temporary name to the final one."""
+        try:
+            return is_temporary(row.path, self._policy(row)) and uploads.was_stored(self._ledger, row.id)
+        except UploadRefused:
+            return False
 
     def _recover_stored(self, row: UploadRow) -> None:
         """It has no file in the spool: it is in the inbox under its temporary name, or it never began."""
