@@ -127,6 +127,8 @@ class Uploads:
         try:
             self._store(handle)
         except Exception as error:
+            if isinstance(error, OSError):
+                handle.distrust()
             self._recall(handle.row.id)
             self.break_off(handle, f"could not be stored: {type(error).__name__}")
             raise
