@@ -71,11 +71,17 @@ class Ledger:
             try:
                 yield self._connection
                 self._connection.execute("COMMIT")
-            finally:
-                # A commit that fails leaves its transaction open, and the next would join it and never be committed.
-                # A full disk may have rolled it back already.
-                if self._connection.in_transaction:
-                    self._connection.execute("ROLLBACK")
+            except BaseException:
+                self._roll_back()
+                raise
+
+    def _roll_back(self) -> None:
+        """Also after a commit that failed: the next transaction would join the one that is left open.
+
+        SQLite has rolled back by itself when the disk is full, and would complain of a second time.
+        """
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
 
     def rows(self, sql: str, parameters: Any = ()) -> list[sqlite3.Row]:
         """The rows of a query."""
