@@ -92,7 +92,7 @@ def setting(name: str) -> float:
 
 def move_the_clock() -> None:
     """`clock_seconds` is by how much the clock is off."""
-    clock = importlib.import_module("gateway.clock")
+    clock: Any = importlib.import_module("gateway.clock")
     true = clock.now
     clock.now = lambda: true() + timedelta(seconds=setting("clock_seconds"))
 
@@ -100,7 +100,8 @@ def move_the_clock() -> None:
 def lose_patience() -> None:
     """`busy_seconds` is how long the ledger's lock is waited for."""
     if seconds := setting("busy_seconds"):
-        importlib.import_module("gateway.ledger.connection").BUSY_SECONDS = seconds
+        connection: Any = importlib.import_module("gateway.ledger.connection")
+        connection.BUSY_SECONDS = seconds
 
 
 def limit_memory() -> None:

@@ -16,7 +16,7 @@ OF_THE_RUN = frozenset(
         *("job_id", "links", "id", "drop_id", "upload_id", "inode"),
         # Times.
         *("uploaded_on", "as_of", "start_time", "end_time", "elapsed_time", "status_since"),
-        *("landed_at", "settles_at", "claimed_at", "client_mtime"),
+        *("landed_at", "state_since", "settles_at", "claimed_at", "client_mtime"),
         # Tries, and the staged outcome, which repeats all of the above.
         *("tries", "outcome"),
         # Of the test, which has a feed for each run; a file may come twice, when its first OK was lost; and whether

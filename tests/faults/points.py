@@ -30,6 +30,7 @@ HANDLES = "gateway.sftp.handles"
 INBOX = "gateway.sftp.inbox"
 LANDING = "gateway.pickup.landing"
 SCAN = "gateway.pickup.scan"
+SETTLED = "gateway.pickup.settled"
 CLAIM = "gateway.pickup.claim"
 PASSAGE = "gateway.pickup.passage"
 PUBLISH = "gateway.pipeline.publish"
@@ -48,7 +49,7 @@ UNACKNOWLEDGED = (
     Point("before the fsync of the bytes", "put", "before", LANDING, "sync", inside="land"),
     Point("after the fsync of the bytes", "put", "after", LANDING, "sync", inside="land"),
     Point("the upload is closed and not committed", "put", "after", LANDING, "uploads.close_upload"),
-    Point("the landing is not committed", "put", "after", LANDING, "drops.record_landing"),
+    Point("the landing is not committed", "put", "after", LANDING, "landings.record_landing"),
     Point("the landing is committed", "put", "before", LANDING, "move_into_inbox", inside="land"),
     Point("the file is renamed into the inbox", "put", "after", LANDING, "os.rename", inside="move_into_inbox"),
     Point("the inbox is fsynced", "put", "after", LANDING, "os.fsync", inside="move_into_inbox"),
@@ -96,19 +97,19 @@ APPENDED = (
 
 REMOVED = (
     Point("before the remove", "remove", "before", INBOX, "Inbox.remove"),
-    Point("the drop is withdrawn and the file is there", "remove", "after", INBOX, "drops.withdraw"),
+    Point("the drop is withdrawn and the file is there", "remove", "after", INBOX, "holds.withdraw"),
     Point("the removed file is gone", "remove", "after", INBOX, "os.unlink", inside="_remove_standing"),
     Point("before the OK of the remove", "remove", "after", INBOX, "Inbox.remove"),
 )
 
 CLAIMED = (
-    Point("before the claim", "put", "before", SCAN, "claim_one"),
-    Point("the job is made and not committed", "put", "after", SCAN, "jobs.create"),
-    Point("the drop is claimed and not committed", "put", "after", SCAN, "drops.claim", inside="claim_one"),
+    Point("before the claim", "put", "before", SCAN, "settle"),
+    Point("the job is made and not committed", "put", "after", SETTLED, "jobs.create"),
+    Point("the drop is claimed and not committed", "put", "after", SETTLED, "drops.claim"),
     Point("the claim is committed", "put", "before", SCAN, "take_file"),
     Point("the file is linked into the work folder", "put", "after", CLAIM, "os.link", inside="link_and_unlink"),
     Point("the file is unlinked from the inbox", "put", "after", CLAIM, "os.unlink", inside="link_and_unlink"),
-    Point("a file of a local program is known", "local", "after", "gateway.pickup.local", "drops.record_landing"),
+    Point("a file of a local program is known", "local", "after", "gateway.pickup.local", "landings.record_landing"),
 )
 
 BEGUN = (

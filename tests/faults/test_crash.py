@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from tests.faults.outcomes import Outcome, check_transitions, outcomes
-from tests.faults.partner import PEOPLE, SCRIPTS, GatewayDied, Partner
-from tests.faults.points import CRASHES, UNACKNOWLEDGED, Point
+from tests.faults.partner import SCRIPTS, Partner
+from tests.faults.points import CRASHES, Point
 from tests.faults.site import Site, until
 
 Reference = Callable[[str], dict[str, Outcome]]
