@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.outcomes import Outcome, outcomes
+from tests.faults.outcomes import Outcome, Reference, outcomes
 from tests.faults.partner import SCRIPTS, Partner
 from tests.faults.site import Site
 
@@ -52,20 +52,22 @@ def shared_site(shared_sites: SharedSites) -> Site:
 
 
 @pytest.fixture(scope="session")
-def undisturbed(shared_sites: SharedSites) -> Callable[[str], dict[str, Outcome]]:
-    """The outcomes of a script when nobody is killed, by name of the script."""
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reference]:
+    """The outcomes of a script when nobody is killed, by name of the script. They come from a gateway of their own."""
     known: dict[str, dict[str, Outcome]] = {}
+    sites = SharedSites(lambda: tmp_path_factory.mktemp("undisturbed") / "root")
 
     def reference(script: str) -> dict[str, Outcome]:
         if script not in known:
-            site = shared_sites.take()
+            site = sites.take()
             partner = Partner(site)
             SCRIPTS[script](partner)
             site.ended(len(partner.acknowledged))
             known[script] = outcomes(site)
         return known[script]
 
-    return reference
+    yield reference
+    sites.end()
 
 
 @pytest.fixture

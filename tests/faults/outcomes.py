@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ OF_THE_RUN = frozenset(
         *("job_id", "links", "id", "drop_id", "upload_id", "inode"),
         # Times.
         *("uploaded_on", "as_of", "start_time", "end_time", "elapsed_time", "status_since"),
-        *("landed_at", "state_since", "settles_at", "claimed_at", "client_mtime"),
+        *("landed_at", "state_since", "not_before", "settles_at", "claimed_at", "client_mtime"),
         # Tries, and the staged outcome, which repeats all of the above.
         *("tries", "outcome"),
         # Of the test, which has a feed for each run; a file may come twice, when its first OK was lost; and whether
@@ -24,6 +24,8 @@ OF_THE_RUN = frozenset(
         *("tenant", "feed", "generation", "hidden"),
     }
 )
+Reference = Callable[[str], "dict[str, Outcome]"]
+"""The outcomes of a script when nothing fails, by the SHA-256 of the drops."""
 DATA = ("accepted", "rejected", "errors")
 
 

@@ -197,10 +197,7 @@ def remove(partner: Partner) -> None:
 
 def local(partner: Partner) -> None:
     """A program on the gateway's own machine moves a file into the inbox."""
-    until(partner.site.inbox.is_dir)
-    path = partner.site.root / "a.csv"
-    path.write_bytes(PEOPLE)
-    path.rename(partner.site.inbox / "a.csv")
+    partner.site.put_locally("a.csv", PEOPLE)
     partner.acknowledged.append(PEOPLE)
 
 

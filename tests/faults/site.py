@@ -24,6 +24,7 @@ dir = "{data}"
 [pickup]
 settle_seconds = 0.3
 scan_seconds = 1
+retry_seconds = {retry_seconds}
 [engine]
 workers = {workers}
 """
@@ -43,7 +44,7 @@ AT_REST = ("done", "duplicate", "superseded", "withdrawn", "vanished", "quaranti
 class Site:
     """One gateway at a time, in which faults can be armed. `data` may be on another disk."""
 
-    def __init__(self, root: Path, *, data: Path | None = None, workers: int = 1) -> None:
+    def __init__(self, root: Path, *, data: Path | None = None, workers: int = 1, retry_seconds: float = 0) -> None:
         self.root = root
         self.data = data or root / "data"
         for folder in ("tenants", "host_keys", "faults"):
@@ -51,10 +52,13 @@ class Site:
         self.keys = {name: asyncssh.generate_private_key("ssh-ed25519") for name in ("host", "client")}
         self.keys["host"].write_private_key(root / "host_keys" / "ssh_host_ed25519_key")
         self.keys["client"].write_private_key(root / "client")
-        (root / "gateway.toml").write_text(SETTINGS.format(data=self.data, workers=workers))
+        (root / "gateway.toml").write_text(
+            SETTINGS.format(data=self.data, workers=workers, retry_seconds=retry_seconds)
+        )
         self.use_feeds("people")
         self.process: subprocess.Popen[str] | None = None
         self.port = 0
+        self.before_restart: Callable[[], None] = lambda: None
 
     def use_feeds(self, *feeds: str) -> None:
         """The feeds of the tenant from now on; the gateway takes them at the next login, or within a second."""
@@ -93,6 +97,7 @@ class Site:
 
     def serve(self) -> None:
         """Serve, and start again when it died on the way at a point that was armed."""
+        self.before_restart()
         while not self._is_ready(self.start()):
             self.see_it_die()
 
@@ -128,6 +133,12 @@ class Site:
         assert self.process.wait(PATIENCE_SECONDS) == 0, self.log()
         self.kill()
 
+    def put_locally(self, name: str, content: bytes) -> None:
+        """As a program on the gateway's machine does it: written elsewhere, moved into the inbox."""
+        until(self.inbox.is_dir)
+        (self.root / "moving").write_bytes(content)
+        (self.root / "moving").rename(self.inbox / name)
+
     def rows(self, sql: str, *parameters: object) -> list[dict[str, Any]]:
         """What the ledger says, read without a lock of ours. No rows while there is no ledger."""
         try:
@@ -150,6 +161,9 @@ class Site:
             "WHERE drops.feed = ? ORDER BY jobs.id",
             self.feed,
         )
+
+    def jobs_of(self, path: str) -> list[dict[str, Any]]:
+        return [job for job in self.jobs() if job["path"] == path]
 
     def is_at_rest(self) -> bool:
         """Whether nothing is left to be done: no upload is open, every drop and every job has ended."""

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Sequence
 
 import pytest
 
-from tests.faults.outcomes import Outcome, check_transitions, outcomes
-from tests.faults.partner import SCRIPTS, Partner
-from tests.faults.points import CRASHES, Point
+from tests.faults.outcomes import Reference, check_transitions, outcomes
+from tests.faults.partner import MORE, PEOPLE, SCRIPTS, GatewayDied, Partner
+from tests.faults.points import CRASHES, UNACKNOWLEDGED, Point
 from tests.faults.site import Site, until
-
-Reference = Callable[[str], dict[str, Outcome]]
-named = pytest.mark.parametrize("point", CRASHES, ids=lambda point: point.name.replace(" ", "-"))
 
 
 def die_at(point: Point, site: Site) -> None:
@@ -29,21 +26,53 @@ def digests(contents: list[bytes]) -> set[str]:
     return {hashlib.sha256(content).hexdigest() for content in contents}
 
 
-@named
-def test_a_kill_at_any_point_ends_with_one_outcome(shared_site: Site, undisturbed: Reference, point: Point) -> None:
-    expected = undisturbed(point.script)
-    site = shared_site
-    partner = Partner(site)
-    before = site.process
-    site.arm(point.name)
-    SCRIPTS[point.script](partner)
-    if site.process is before:
-        die_at(point, site)
-    assert site.armed() == [], "nobody came by the point"
+def of(points: Sequence[Point]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("point", points, ids=lambda point: point.name.replace(" ", "-"))
+
+
+def check(site: Site, partner: Partner, undisturbed: Reference, script: str) -> None:
+    """Compare what came of the files with a run in which nobody died."""
     site.ended(len(partner.acknowledged))
-    found = outcomes(site)
+    found, expected = outcomes(site), undisturbed(script)
     # What was taken back may have been on its way already.
     perhaps = digests(partner.taken_back)
     assert found.keys() - perhaps == expected.keys() - perhaps == digests(partner.acknowledged)
     assert found == {sha256: (undisturbed("overwrite") | expected)[sha256] for sha256 in found}
     check_transitions(site)
+
+
+def run(site: Site, script: str, *points: Point) -> Partner:
+    """The script, and deaths at the points."""
+    partner = Partner(site)
+    before = site.process
+    site.arm(*(point.name for point in points))
+    SCRIPTS[script](partner)
+    if site.process is before:
+        die_at(points[0], site)
+    assert site.armed() == [], "nobody came by the point"
+    return partner
+
+
+@of(CRASHES)
+def test_a_kill_at_any_point_ends_with_one_outcome(shared_site: Site, undisturbed: Reference, point: Point) -> None:
+    undisturbed(point.script)
+    check(shared_site, run(shared_site, point.script, point), undisturbed, point.script)
+
+
+@of(UNACKNOWLEDGED[::2])
+def test_what_was_never_acknowledged_and_is_not_sent_again_comes_whole_or_not_at_all(
+    shared_site: Site, undisturbed: Reference, point: Point
+) -> None:
+    undisturbed("put")
+    partner = Partner(shared_site, retries=False)
+    shared_site.arm(point.name)
+    with pytest.raises(GatewayDied):
+        partner.put("a.csv", PEOPLE)
+    # Sent later and whole by the same way, so that it ends after whatever became of the other.
+    Partner(shared_site).put("b.csv", MORE)
+    until(lambda: shared_site.is_at_rest() and shared_site.jobs_of("b.csv"), shared_site.log)
+    found = outcomes(shared_site)
+    (other,) = digests([MORE])
+    assert {sha256: outcome for sha256, outcome in found.items() if sha256 != other}.items() <= undisturbed(
+        "put"
+    ).items()
