@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import io
+import socket
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import paramiko
+from paramiko.sftp import CMD_CLOSE
 
 from tests.faults.site import Site, until
 
@@ -41,7 +42,7 @@ class Partner:
         """A connection of its own for each step; GatewayDied when it breaks because the gateway was killed."""
         transport = None
         try:
-            transport = paramiko.Transport(("127.0.0.1", self.site.port))
+            transport = paramiko.Transport(socket.create_connection(("127.0.0.1", self.site.port)))
             key = paramiko.Ed25519Key.from_private_key_file(str(self.site.root / "client"))
             transport.connect(username="acme-ann", pkey=key)
             client = paramiko.SFTPClient.from_transport(transport)
@@ -72,7 +73,7 @@ class Partner:
 
         def step() -> None:
             with self.connected() as client:
-                client.putfo(io.BytesIO(content), f"{self.folder}/{name}", confirm=False)
+                write(client, f"{self.folder}/{name}", content)
 
         self.surely(step)
 
@@ -81,6 +82,20 @@ class Partner:
             client.stat(f"{self.folder}/{name}")
             return True
         return False
+
+
+def write(client: paramiko.SFTPClient, path: str, content: bytes, mode: str = "w") -> None:
+    """Raises OSError when the gateway refuses the close: paramiko's own `close` swallows the answer."""
+    file = client.open(path, mode)
+    file.write(content)
+    request(client, CMD_CLOSE, file.handle)
+    vars(file)["_closed"] = True
+
+
+def request(client: paramiko.SFTPClient, kind: int, *arguments: object) -> None:
+    """One SFTP request and its answer. Raises OSError."""
+    send: Any = vars(paramiko.SFTPClient)["_request"]
+    send(client, kind, *arguments)
 
 
 def is_disconnection(error: Exception) -> bool:
@@ -154,8 +169,7 @@ def resume(partner: Partner) -> None:
             if have == len(PEOPLE):
                 # Whole, and nobody knows whether it was closed: the client sends it again.
                 have = 0
-            with client.open(f"{partner.folder}/a.csv", "a" if have else "w") as file:
-                file.write(PEOPLE[have:])
+            write(client, f"{partner.folder}/a.csv", PEOPLE[have:], "a" if have else "w")
 
     partner.surely(begin)
     # The gateway may see later than the client that the connection is gone.
@@ -174,8 +188,7 @@ def append(partner: Partner) -> None:
         with partner.connected() as client:
             size = client.stat(f"{partner.folder}/a.csv").st_size
             if size == len(PEOPLE):
-                with client.open(f"{partner.folder}/a.csv", "a") as file:
-                    file.write(b"zoe,Zoe,7\n")
+                write(client, f"{partner.folder}/a.csv", b"zoe,Zoe,7\n", "a")
 
     partner.surely(add)
     partner.acknowledged.append(PEOPLE + b"zoe,Zoe,7\n")

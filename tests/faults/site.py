@@ -58,6 +58,7 @@ class Site:
         self.use_feeds("people")
         self.process: subprocess.Popen[str] | None = None
         self.port = 0
+        self.deaths = 0
         self.before_restart: Callable[[], None] = lambda: None
 
     def use_feeds(self, *feeds: str) -> None:
@@ -112,6 +113,7 @@ class Site:
         """Wait for the end of a gateway that was killed at a point."""
         assert self.process is not None
         assert self.process.wait(PATIENCE_SECONDS) == -signal.SIGKILL, self.log()
+        self.deaths += 1
         self.kill()
 
     def has_died(self) -> bool:
@@ -132,6 +134,13 @@ class Site:
         self.process.terminate()
         assert self.process.wait(PATIENCE_SECONDS) == 0, self.log()
         self.kill()
+
+    def workers(self) -> list[int]:
+        """The children of the gateway, apart from the one that multiprocessing keeps for itself."""
+        assert self.process is not None
+        threads = Path(f"/proc/{self.process.pid}/task").glob("*/children")
+        children = [pid for thread in threads for pid in thread.read_text().split()]
+        return [int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
     def put_locally(self, name: str, content: bytes) -> None:
         """As a program on the gateway's machine does it: written elsewhere, moved into the inbox."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
 from tests.faults.outcomes import Reference, outcomes
@@ -12,11 +15,13 @@ HOUR = 3600.0
 
 
 @pytest.fixture
-def ahead(site: Site) -> Site:
+def ahead(tmp_path: Path) -> Iterator[Site]:
     """A gateway whose clock is an hour ahead, until `set_fault` sets it right."""
+    site = Site(tmp_path / "site", retry_seconds=5)
     site.set_fault(clock_seconds=HOUR)
     site.serve()
-    return site
+    yield site
+    site.kill()
 
 
 def test_what_landed_before_the_clock_was_set_back_is_processed_now(ahead: Site, undisturbed: Reference) -> None:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import io
-from typing import Any
-
 import pytest
-from paramiko.sftp import CMD_EXTENDED
+from paramiko.sftp import CMD_CLOSE, CMD_EXTENDED
 
 from tests.faults.errors import ERRORS, OF_THE_CLIENT
 from tests.faults.outcomes import Reference, outcomes
-from tests.faults.partner import PEOPLE, Partner
+from tests.faults.partner import PEOPLE, Partner, request, write
 from tests.faults.points import Point
-from tests.faults.site import Site
+from tests.faults.site import Site, until
 
 FSYNC = "the bytes cannot be fsynced"
 
@@ -22,7 +19,7 @@ def fail_to_put(site: Site, point: str) -> str:
     partner = Partner(site)
     site.arm(point)
     with partner.connected() as client, pytest.raises(OSError, match=r"/a\.csv: ") as failure:
-        client.putfo(io.BytesIO(PEOPLE), f"{partner.folder}/a.csv", confirm=False)
+        write(client, f"{partner.folder}/a.csv", PEOPLE)
     assert site.armed() == [], "nobody came by the point"
     return str(failure.value)
 
@@ -33,7 +30,7 @@ def test_after_an_error_of_the_disk_nothing_has_landed_and_the_put_works_again(
 ) -> None:
     expected = undisturbed("put")
     assert "/a.csv" in fail_to_put(shared_site, point.name)
-    assert list(shared_site.inbox.glob("*")) == []
+    until(lambda: list(shared_site.inbox.glob("*")) == [], shared_site.log)
     assert all(drop["state"] == "withdrawn" for drop in shared_site.drops())
     Partner(shared_site).put("a.csv", PEOPLE)
     shared_site.ended()
@@ -55,10 +52,9 @@ def test_a_client_that_asks_for_the_fsync_itself_cannot_close_after_it_failed(sh
         file = client.open(f"{partner.folder}/a.csv", "w")
         file.write(PEOPLE)
         shared_site.arm(OF_THE_CLIENT.name)
-        request: Any = vars(type(client))["_request"]
         with pytest.raises(OSError, match=r"a\.csv"):
             request(client, CMD_EXTENDED, "fsync@openssh.com", file.handle)
         with pytest.raises(OSError, match="upload the file again"):
-            file.close()
+            request(client, CMD_CLOSE, file.handle)
     assert not partner.exists("a.csv")
     assert shared_site.drops() == []

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import io
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from tests.faults.disk import SmallDisk
 from tests.faults.outcomes import outcomes
-from tests.faults.partner import PEOPLE, Partner
+from tests.faults.partner import PEOPLE, Partner, write
 from tests.faults.site import Site, until
 
 DISK_BYTES = 8_000_000
@@ -35,7 +36,7 @@ def small_site(tmp_path: Path, disk: SmallDisk) -> Iterator[Site]:
 def refused(partner: Partner, content: bytes) -> str:
     """A put that fails; what the client is told."""
     with partner.connected() as client, pytest.raises(OSError, match=r"/a\.csv: ") as failure:
-        client.putfo(io.BytesIO(content), f"{partner.folder}/a.csv", confirm=False)
+        write(client, f"{partner.folder}/a.csv", content)
     return str(failure.value)
 
 
@@ -72,10 +73,12 @@ def test_a_ledger_without_space_takes_no_upload_and_loses_nothing(small_site: Si
 
 def test_results_that_find_no_space_are_made_when_there_is_some(small_site: Site, disk: SmallDisk) -> None:
     partner = Partner(small_site)
-    spool = small_site.data / "spool"
-    room = sum(path.stat().st_size for path in spool.rglob("*") if path.is_file()) + len(PEOPLE)
-    disk.fill(leave=room + 150_000)
+    (worker,) = small_site.workers()
+    os.kill(worker, signal.SIGSTOP)
     partner.put("a.csv", PEOPLE)
+    until(lambda: [job for job in small_site.jobs() if job["status"] == "validating"], small_site.log)
+    disk.fill(leave=100_000)
+    os.kill(worker, signal.SIGCONT)
     until(lambda: "job was cut short" in small_site.log(), small_site.log)
     assert list(small_site.outbox.iterdir()) == []
     disk.free()

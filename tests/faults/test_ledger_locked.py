@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.faults.partner import PEOPLE, Partner
+from tests.faults.partner import PEOPLE, Partner, write
 from tests.faults.site import Site, until
 
 PUTS = 12
@@ -35,7 +34,7 @@ def test_puts_wait_for_the_lock_and_the_outbox_can_be_listed_meanwhile(shared_si
     def put(number: int) -> None:
         with partner.connected() as client:
             begun.release()
-            client.putfo(io.BytesIO(b"identity,Name\nann-%d,Ann\n" % number), f"{partner.folder}/{number}.csv")
+            write(client, f"{partner.folder}/{number}.csv", b"identity,Name\nann-%d,Ann\n" % number)
 
     with ThreadPoolExecutor(PUTS) as pool:
         with locked(shared_site):
@@ -56,7 +55,7 @@ def test_who_waits_for_too_long_is_told_and_nothing_is_lost(site: Site) -> None:
     partner = Partner(site)
     partner.put("first.csv", b"identity,Name\nzoe,Zoe\n")
     with locked(site), partner.connected() as client, pytest.raises(OSError, match="try again") as failure:
-        client.putfo(io.BytesIO(PEOPLE), f"{partner.folder}/a.csv")
+        write(client, f"{partner.folder}/a.csv", PEOPLE)
     assert "a.csv" in str(failure.value)
     partner.put("a.csv", PEOPLE)
     assert {job["status"] for job in site.ended(2)} == {"completed"}
