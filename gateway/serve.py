@@ -9,6 +9,7 @@ import os
 import signal
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import structlog
@@ -28,6 +29,8 @@ log = structlog.get_logger()
 FOLLOW_SECONDS = 1.0
 SESSIONS_DRAIN_SECONDS = 5.0
 JOBS_DRAIN_SECONDS = 30.0
+BLOCKED_MAX = 64
+"""Requests that may wait for the disk or the ledger before a login or a listing has to wait behind them."""
 AT_ONCE = 130
 """The exit code after a second signal."""
 
@@ -41,6 +44,7 @@ async def serve(live: LiveSettings, announce: Announce) -> None:
     ConfigError, LedgerError, and GatewayError when the port cannot be had.
     """
     settings = live.current
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(BLOCKED_MAX, "request"))
     with alone_in(settings.data_dir):
         make_folders(settings)
         check_data_dir(settings)

@@ -1,4 +1,4 @@
-"""`gateway serve` as a real process: start, lock, drain, kills at every step, settings that change."""
+"""`gateway serve` as a real process: start, lock, drain, settings that change."""
 
 from __future__ import annotations
 
@@ -18,10 +18,8 @@ from typing import Any
 import asyncssh
 import pytest
 
-from gateway.config import load
 from gateway.ledger import Ledger, jobs
 from gateway.ledger.jobs import JobRow
-from gateway.pickup.claim import original_path
 
 PATIENCE_SECONDS = 60.0
 PROFILES = b"identity,Name\nann,Ann\nbob,Bob\n"
@@ -32,36 +30,6 @@ role = "admin"
 
 [feeds.profiles]
 contract = "clevertap-profiles"
-"""
-
-# Kills its own gateway before or after a function, or after the first file of a job was published.
-DIE = """
-import importlib, os, signal, sys
-
-when, module, name = sys.argv[1:4]
-sys.argv = ["gateway", *sys.argv[4:]]
-
-def die():
-    os.kill(os.getpid(), signal.SIGKILL)
-
-def fatal(function):
-    def dies(*arguments, **keywords):
-        if when == "before":
-            die()
-        result = function(*arguments, **keywords)
-        if when == "after" or (when == "in the outbox" and "/outbox/" in str(arguments[1])):
-            die()
-        return result
-    return dies
-
-owner = importlib.import_module(module)
-*path, attribute = name.split(".")
-for part in path:
-    owner = getattr(owner, part)
-setattr(owner, attribute, fatal(getattr(owner, attribute)))
-
-from gateway.cli import gateway
-gateway(prog_name="gateway")
 """
 
 
@@ -80,11 +48,11 @@ class Gateway:
         self.inbox = root / "data" / "tenants" / "acme" / "inbox" / "profiles"
         self.outbox = root / "data" / "tenants" / "acme" / "outbox" / "profiles"
 
-    def start(self, *program: str) -> subprocess.Popen[str]:
-        """`gateway serve`, or a program that does it and something else."""
+    def start(self) -> subprocess.Popen[str]:
+        """`gateway serve`, which may not be ready yet."""
         errors = (self.root / "log").open("a")
         process = subprocess.Popen(
-            [sys.executable, *(program or ("-m", "gateway")), "serve", "--host", "127.0.0.1", "--port", "0"],
+            [sys.executable, "-m", "gateway", "serve", "--host", "127.0.0.1", "--port", "0"],
             env=os.environ | {"GATEWAY_CONFIG": str(self.root)},
             stdout=subprocess.PIPE,
             stderr=errors,
@@ -124,13 +92,6 @@ class Gateway:
 
     def log(self) -> str:
         return (self.root / "log").read_text()
-
-    def transitions(self) -> list[str]:
-        ledger = Ledger(self.ledger_path)
-        try:
-            return [row["new"] for row in ledger.rows("SELECT new FROM transitions WHERE kind = 'job' ORDER BY id")]
-        finally:
-            ledger.close()
 
 
 def all_ended(found: list[JobRow]) -> bool:
@@ -220,45 +181,6 @@ def test_a_second_signal_ends_it_at_once_and_the_next_start_goes_on(gateway: Gat
     gateway.serve()
     (job,) = gateway.ended()
     assert (job.status, job.tries) == ("completed", 2)
-
-
-@pytest.mark.parametrize(
-    ("when", "module", "name"),
-    [
-        ("after", "gateway.pickup.local", "landings.record_landing"),
-        ("after", "gateway.pickup.settled", "jobs.create"),
-        ("before", "gateway.pickup.scan", "take_file"),
-        ("after", "gateway.pickup.claim", "os.link"),
-        ("after", "gateway.pickup.scan", "take_file"),
-        ("after", "gateway.pickup.passage", "jobs.begin_next"),
-        ("after", "gateway.pickup.passage", "jobs.begin_processing"),
-        ("before", "gateway.pickup.passage", "jobs.stage"),
-        ("after", "gateway.pickup.passage", "jobs.stage"),
-        ("in the outbox", "os", "rename"),
-        ("in the outbox", "os", "replace"),
-        ("before", "gateway.pickup.passage", "jobs.finish"),
-        ("after", "gateway.pickup.passage", "jobs.finish"),
-    ],
-)
-def test_a_kill_at_any_step_ends_with_one_outcome_after_a_restart(
-    gateway: Gateway, when: str, module: str, name: str
-) -> None:
-    gateway.put("a.csv")
-    dying = gateway.start("-c", DIE, when, module, name)
-    if (when, module) == ("in the outbox", "os"):
-        # Publishing renames one way or the other; the way that it does not use kills nobody.
-        until(lambda: dying.poll() is not None or (all_ended(gateway.jobs()) and gateway.jobs()))
-        dying.kill()
-    assert dying.wait(PATIENCE_SECONDS) == -signal.SIGKILL, gateway.log()
-    gateway.serve()
-    (job,) = gateway.ended()
-    assert (job.status, job.total_rows, job.accepted_rows) == ("completed", 2, 2)
-    assert gateway.transitions().count("completed") == 1
-    assert list(gateway.inbox.iterdir()) == []
-    report = json.loads((gateway.outbox / "a.csv.report.json").read_text())
-    assert report["job_id"] == job.id
-    assert len([path for path in gateway.outbox.iterdir() if ".accepted." in path.name]) == 1
-    assert original_path(load(gateway.root), job.id).read_bytes() == PROFILES
 
 
 def test_the_workers_of_a_killed_gateway_end_with_it(gateway: Gateway) -> None:

@@ -67,6 +67,8 @@ class PickupSettings(Section):
     """How often the inboxes are looked through in any case; a landing wakes the scan at once."""
     grace_seconds: Seconds = 300
     """How long a file that was picked up stays visible to its sender, because clients look after they upload."""
+    retry_seconds: Seconds = 10
+    """How long a job whose worker died waits before it is begun again; after the second time twice as long."""
     tries_max: int = Field(default=3, ge=1)
     """How often a job whose worker died is begun before its drop is quarantined."""
     on_quarantine: tuple[str, ...] = ()

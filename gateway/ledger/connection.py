@@ -70,10 +70,18 @@ class Ledger:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection
+                self._connection.execute("COMMIT")
             except BaseException:
-                self._connection.execute("ROLLBACK")
+                self._roll_back()
                 raise
-            self._connection.execute("COMMIT")
+
+    def _roll_back(self) -> None:
+        """Also after a commit that failed: the next transaction would join the one that is left open.
+
+        SQLite has rolled back by itself when the disk is full, and would complain of a second time.
+        """
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
 
     def rows(self, sql: str, parameters: Any = ()) -> list[sqlite3.Row]:
         """The rows of a query."""

@@ -125,12 +125,15 @@ def waiting(ledger: Ledger, tenant: str, feed: str) -> dict[str, WaitingFile]:
     return {row["path"]: WaitingFile(row["id"], row["inode"], row["bytes"]) for row in found}
 
 
-def settled(ledger: Ledger, now: datetime, limit: int) -> list[DropRow]:
-    """Landed drops that nothing has touched since their `settles_at`, and those still queued; oldest first."""
+def settled(ledger: Ledger, now: datetime, latest: datetime, limit: int) -> list[DropRow]:
+    """Landed drops that nothing has touched since their `settles_at`, and those still queued; oldest first.
+
+    None settles later than `latest`: one that says so is from before the clock was set back, and has settled.
+    """
     found = ledger.rows(
-        f"{SELECT} WHERE state IN ('landed', 'settling', 'queued') AND settles_at <= ? "
-        "ORDER BY settles_at, drops.id LIMIT ?",
-        (clock.text(now), limit),
+        f"{SELECT} WHERE state IN ('landed', 'settling', 'queued') AND (settles_at <= ? OR settles_at > ?) "
+        "ORDER BY settles_at <= ?, settles_at, drops.id LIMIT ?",
+        (clock.text(now), clock.text(latest), clock.text(now), limit),
     )
     return [drop_row(row) for row in found]
 

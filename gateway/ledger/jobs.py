@@ -6,7 +6,7 @@ import json
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from gateway import clock
@@ -15,7 +15,7 @@ from gateway.ledger import drops
 from gateway.ledger.connection import Ledger, find_one, new_id
 from gateway.ledger.drops import DropRow
 
-TIMES = ("status_since", "uploaded_on", "start_time", "end_time")
+TIMES = ("status_since", "not_before", "uploaded_on", "start_time", "end_time")
 IN_WORK = ("validating", "processing")
 ENDED = ("completed", "failed")
 
@@ -36,6 +36,7 @@ class JobRow:
     status: str
     status_since: datetime
     tries: int
+    not_before: datetime | None
     uploaded_on: datetime
     uploaded_by: str | None
     start_time: datetime | None
@@ -147,16 +148,21 @@ def begin_next(ledger: Ledger, now: datetime) -> JobRow | None:
         found = ledger.row(
             """
             SELECT jobs.id, tries FROM jobs JOIN drops ON drops.id = drop_id
-            WHERE status = 'queued' AND state = 'claimed' AND NOT EXISTS (
+            WHERE status = 'queued' AND state = 'claimed'
+              -- A pause that began in the future is from before the clock was set back.
+              AND (not_before IS NULL OR not_before <= :now OR status_since > :now)
+              AND NOT EXISTS (
                 SELECT 1 FROM drops AS earlier
                 WHERE earlier.tenant = drops.tenant AND earlier.feed = drops.feed AND earlier.path = drops.path
                   AND earlier.generation < drops.generation AND earlier.state IN ('queued', 'claimed', 'held'))
             ORDER BY jobs.id LIMIT 1
-            """
+            """,
+            {"now": clock.text(now)},
         )
         if found is None:
             return None
-        move(ledger, found["id"], ("queued",), "validating", now, tries=found["tries"] + 1, start_time=now)
+        begun = {"tries": found["tries"] + 1, "start_time": now, "not_before": None}
+        move(ledger, found["id"], ("queued",), "validating", now, **begun)
         return get(ledger, found["id"])
 
 
@@ -202,9 +208,19 @@ def note_repair(ledger: Ledger, repaired: str, repair: JobRow) -> None:
         )
 
 
-def try_again(ledger: Ledger, job_id: str, reason: str, now: datetime) -> None:
+def try_again(ledger: Ledger, job_id: str, reason: str, now: datetime, pause: timedelta | None = None) -> None:
     """It was interrupted, or its staged results are gone: back to the queue. The try that was interrupted counts."""
-    move(ledger, job_id, (*IN_WORK, "pending_refresh"), "queued", now, reason)
+    not_before = now + pause if pause else None
+    move(ledger, job_id, (*IN_WORK, "pending_refresh"), "queued", now, reason, not_before=not_before)
+
+
+def is_pause_over(ledger: Ledger, now: datetime) -> bool:
+    """Whether a job has waited for long enough to be tried again."""
+    found = ledger.row(
+        "SELECT 1 FROM jobs WHERE not_before IS NOT NULL AND (not_before <= :now OR status_since > :now) LIMIT 1",
+        {"now": clock.text(now)},
+    )
+    return found is not None
 
 
 def return_to_queue(ledger: Ledger, job_id: str, reason: str, now: datetime) -> None:

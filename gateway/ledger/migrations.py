@@ -112,6 +112,7 @@ def m001_uploads_drops_jobs(db: sqlite_utils.Database) -> None:
         status TEXT NOT NULL {one_of("status", JOB_STATUSES)},
         status_since TEXT NOT NULL {TIME.format("status_since")},
         tries INTEGER NOT NULL DEFAULT 0,    -- how often a worker began it
+        not_before TEXT {TIME.format("not_before")}, -- a try that failed is followed by a pause
         uploaded_on TEXT NOT NULL {TIME.format("uploaded_on")},
         uploaded_by TEXT,                    -- the user's email
         start_time TEXT {TIME.format("start_time")},
@@ -140,6 +141,7 @@ def m001_uploads_drops_jobs(db: sqlite_utils.Database) -> None:
                OR total_rows = accepted_rows + merged_rows + duplicate_rows + rejected_rows + withheld_rows)
     ) STRICT;
     CREATE INDEX jobs_by_status ON jobs (status, id);
+    CREATE INDEX jobs_that_pause ON jobs (not_before) WHERE not_before IS NOT NULL;
     CREATE INDEX jobs_by_tenant ON jobs (tenant, id);
     CREATE INDEX jobs_that_repair ON jobs (repairs) WHERE repairs IS NOT NULL;
     CREATE TABLE transitions (

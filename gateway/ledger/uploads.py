@@ -180,9 +180,15 @@ def stored(ledger: Ledger, tenant: str, feed: str, path: str) -> UploadRow | Non
 
 
 def was_closed(ledger: Ledger, upload_id: str) -> bool:
-    """Whether its client has closed it, though it may be open again to get another name."""
+    """Whether its client has ever closed it; it was opened again to get another name."""
     sql = "SELECT 1 FROM transitions WHERE subject = ? AND kind = 'upload' AND old = 'closed' AND new = 'open'"
     return ledger.row(sql, (upload_id,)) is not None
+
+
+def was_stored(ledger: Ledger, upload_id: str) -> bool:
+    """Whether an open upload was whole and acknowledged before it was opened again."""
+    found = ledger.row("SELECT old FROM transitions WHERE subject=? ORDER BY id DESC LIMIT 1", (upload_id,))
+    return found is not None and found["old"] == "closed"
 
 
 def open_uploads(ledger: Ledger) -> list[UploadRow]:

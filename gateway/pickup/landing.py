@@ -66,7 +66,8 @@ def land(
             move_into_inbox(settings, upload_id, tenant, feed, path)
         except OSError as error:
             reason = f"could not be moved into the inbox: {error.strerror}"
-            holds.withdraw(ledger, drop, reason, None, clock.now())
+            # It may stand there, when only an fsync failed: who was told that it is not in must not find it processed.
+            holds.withdraw(ledger, drop, reason, "delete", clock.now())
             raise
     return drop.id
 

@@ -59,7 +59,8 @@ class LocalFiles:
             self._complain(name, "its name is not UTF-8")
             return
         sight = self._before.get(name)
-        if sight is None or not sight.shows(found):
+        # One of the future is from before the clock was set back.
+        if sight is None or not sight.shows(found) or sight.since > self._now:
             sight = Sight(found.st_ino, found.st_size, found.st_ctime_ns, self._now)
         if self._now - sight.since < self._rest or not self._is_at_rest(name, root):
             self._seen[name] = sight

@@ -81,8 +81,12 @@ class Passage:
             log.error("job was cut short", job=self.job.id, tries=self.job.tries, error=str(error))
             if self.job.tries >= self.settings.gateway.pickup.tries_max:
                 return self.fail(drop, self.empty_staging(), f"processing was cut short {self.job.tries} times")
-            jobs.try_again(self.ledger, self.job.id, str(error), clock.now())
+            jobs.try_again(self.ledger, self.job.id, str(error), clock.now(), self.pause())
         return None
+
+    def pause(self) -> timedelta:
+        """What was in the way, a full disk for example, may be gone by then."""
+        return timedelta(seconds=self.settings.gateway.pickup.retry_seconds * self.job.tries)
 
     def hold(self, row: DropRow, suspect: Suspect, policy: FeedSettings) -> None:
         """Not yet: it looks cut off, and the partner may still send the rest."""

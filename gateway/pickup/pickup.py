@@ -127,7 +127,7 @@ class Pickup:
         self._resume_staged()
         self._scan.end_holds()
         self._scan.empty_names()
-        if self._scan.claim_settled():
+        if self._scan.claim_settled() or jobs.is_pause_over(self._ledger, clock.now()):
             self._tell_slots()
 
     def _seconds_to_wait(self, rounds: Rounds) -> float:

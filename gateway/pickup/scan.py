@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import structlog
@@ -23,12 +23,16 @@ from gateway.pickup.holding import holding
 from gateway.pickup.local import LocalFiles
 from gateway.pickup.names import is_temporary
 from gateway.pickup.proofs import names_with_proof
-from gateway.pickup.settled import Taken, give_up_if_missing, policy_of, settle
+from gateway.pickup.settled import LOOK_AGAIN_SECONDS, Taken, give_up_if_missing, policy_of, settle
 
 log = structlog.get_logger()
 
 CLAIMS_MAX = 50
 """Drops that are claimed in one transaction: few enough that a landing never waits long for a name."""
+
+
+CLOCK_STEP_SECONDS = 60.0
+"""A clock that is set back by less makes drops settle so much later, and is not worth a thought."""
 
 
 class Scan:
@@ -42,15 +46,20 @@ class Scan:
     def claim_settled(self) -> int:
         """Claim or hold every drop that has settled; how many jobs that made. Looks at no folder."""
         claimed = 0
-        while ready := drops.settled(self._ledger, clock.now(), CLAIMS_MAX):
+        while ready := drops.settled(self._ledger, clock.now(), self._latest(), CLAIMS_MAX):
             claimed += self._settle(ready)
         return claimed
 
     def claim_now(self, drop_id: str) -> None:
         """Claim one drop if it has settled, so that its name is free when this returns."""
         drop = drops.get(self._ledger, drop_id)
-        if drop.state in drops.UNSETTLED and drop.settles_at <= clock.now():
+        if drop.state in drops.UNSETTLED and not clock.now() < drop.settles_at <= self._latest():
             self._settle([drop])
+
+    def _latest(self) -> datetime:
+        """No drop settles later than this, unless it is from before the clock was set back."""
+        seconds = max(self._live.current.gateway.pickup.settle_seconds, LOOK_AGAIN_SECONDS)
+        return clock.now() + timedelta(seconds=seconds + CLOCK_STEP_SECONDS)
 
     def end_holds(self) -> None:
         """Refuse, process or give up what was held for as long as its feed allows."""

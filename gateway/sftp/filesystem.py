@@ -120,7 +120,8 @@ class Filesystem(asyncssh.SFTPServer):
 
     @answered
     async def fsync(self, file_obj: Any) -> None:
-        await asyncio.to_thread(os.fsync, file_obj.descriptor)
+        if isinstance(file_obj, OpenUpload):
+            await asyncio.to_thread(file_obj.sync)
 
     def scandir(self, path: bytes) -> AsyncIterator[asyncssh.SFTPName]:
         """Its own refusals are answers to OPENDIR already; what the disk says comes with the first READDIR."""

@@ -90,6 +90,21 @@ class OpenUpload:
         self.base = min(self.base, size)
         self.size = size
 
+    def sync(self) -> None:
+        """Make the bytes durable. Raises OSError; then nothing of them is believed, and the close fails."""
+        try:
+            os.fsync(self.descriptor)
+        except OSError as error:
+            self.distrust()
+            self.fail(error)
+            raise
+
+    def distrust(self) -> None:
+        """Nothing can be resumed: what could not be written down is dropped, and the next fsync does not tell."""
+        self.base = 0
+        self.resumed = False
+        self._written = Extents()
+
     def gap(self) -> int | None:
         """Where the first byte is missing; None when there is no gap."""
         reach = self._written.prefix(self.base)

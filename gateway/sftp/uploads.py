@@ -127,6 +127,8 @@ class Uploads:
         try:
             self._store(handle)
         except Exception as error:
+            if isinstance(error, OSError):
+                handle.distrust()
             self._recall(handle.row.id)
             self.break_off(handle, f"could not be stored: {type(error).__name__}")
             raise
@@ -163,11 +165,10 @@ class Uploads:
                 os.fsync(folder)
         try:
             self._land(row, new, time_of_client(row, spooled))
-        except Exception as error:
+        except Exception:
             self._recall(row.id)
-            self._interrupt(
-                row.id, self._spooled(row.id).stat().st_size, f"could not be landed: {type(error).__name__}"
-            )
+            # The client was told that it is stored: it keeps its temporary name, and can be renamed again.
+            self._store_temporary(row, self._spooled(row.id).stat().st_size)
             raise
 
     def recover(self) -> None:
@@ -184,7 +185,7 @@ class Uploads:
 
     def _recover_renamed(self, row: UploadRow) -> bool:
         """It was in under its temporary name, and a rename to its final one was cut short: True when it is in again."""
-        if not uploads.was_closed(self._ledger, row.id):
+        if not uploads.was_stored(self._ledger, row.id):
             return False
         try:
             if is_temporary(row.path, self._policy(row)):

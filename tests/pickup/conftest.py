@@ -79,7 +79,7 @@ class Site:
         (root / "tenants").mkdir(parents=True, exist_ok=True)
         (root / "tenants" / "acme.toml").write_text(TENANT)
         (root / "gateway.toml").write_text(
-            f"[pickup]\nsettle_seconds = {settle_seconds}\nscan_seconds = {scan_seconds}\n"
+            f"[pickup]\nsettle_seconds = {settle_seconds}\nscan_seconds = {scan_seconds}\nretry_seconds = 0\n"
             f"[engine]\nworkers = {workers}\n"
         )
         self.live = LiveSettings(root)

@@ -1,0 +1,87 @@
+"""A full disk: the put fails with a sentence, nothing half-way is seen, and all goes on when there is space again."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.disk import SmallDisk
+from tests.faults.outcomes import outcomes
+from tests.faults.partner import PEOPLE, Partner, write
+from tests.faults.site import Site, until
+
+DISK_BYTES = 8_000_000
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[SmallDisk]:
+    disk = SmallDisk(tmp_path / "disk", DISK_BYTES)
+    yield disk
+    disk.end()
+
+
+@pytest.fixture
+def small_site(tmp_path: Path, disk: SmallDisk) -> Iterator[Site]:
+    """A site on the small disk, which serves."""
+    site = Site(tmp_path / "site", data=disk.path / "data", retry_seconds=0.5)
+    site.serve()
+    yield site
+    site.kill()
+
+
+def refused(partner: Partner, content: bytes) -> str:
+    """A put that fails; what the client is told."""
+    with partner.connected() as client, pytest.raises(OSError, match=r"/a\.csv: ") as failure:
+        write(client, f"{partner.folder}/a.csv", content)
+    return str(failure.value)
+
+
+def test_a_put_that_fills_the_disk_fails_and_works_when_there_is_space_again(small_site: Site, disk: SmallDisk) -> None:
+    partner = Partner(small_site)
+    partner.put("first.csv", b"identity,Name\nzoe,Zoe\n")
+    small_site.ended()
+    disk.fill(leave=60_000)
+    assert "space left" in refused(partner, PEOPLE)
+    assert not small_site.has_died()
+    assert list(small_site.inbox.iterdir()) == []
+    assert [drop["path"] for drop in small_site.drops()] == ["first.csv"]
+    disk.free()
+    partner.put("a.csv", PEOPLE)
+    assert [job["status"] for job in small_site.ended(2)] == ["completed", "completed"]
+    assert len(outcomes(small_site)) == 2
+
+
+def test_a_ledger_without_space_takes_no_upload_and_loses_nothing(small_site: Site, disk: SmallDisk) -> None:
+    partner = Partner(small_site)
+    disk.fill()
+    told = refused(partner, b"identity,Name\nann,Ann\n")
+    assert "space left" in told or "could not do this" in told
+    assert small_site.drops() == []
+    disk.free()
+    partner.put("a.csv", PEOPLE)
+    (job,) = small_site.ended()
+    # By another connection: a transaction that was left open would hide it.
+    assert (job["status"], job["total_rows"]) == ("completed", 5002)
+    small_site.kill()
+    small_site.serve()
+    assert small_site.ended() == [job]
+
+
+def test_results_that_find_no_space_are_made_when_there_is_some(small_site: Site, disk: SmallDisk) -> None:
+    partner = Partner(small_site)
+    (worker,) = small_site.workers()
+    os.kill(worker, signal.SIGSTOP)
+    partner.put("a.csv", PEOPLE)
+    until(lambda: [job for job in small_site.jobs() if job["status"] == "validating"], small_site.log)
+    disk.fill(leave=100_000)
+    os.kill(worker, signal.SIGCONT)
+    until(lambda: "job was cut short" in small_site.log(), small_site.log)
+    assert list(small_site.outbox.iterdir()) == []
+    disk.free()
+    (job,) = small_site.ended()
+    assert (job["status"], job["accepted_rows"]) == ("completed", 5001)
+    assert len(outcomes(small_site)) == 1
