@@ -14,6 +14,7 @@ LAYERS = (
     {"__main__"},
     {"cli"},
     {"serve"},
+    {"alarm", "backup", "retention"},
     {"sftp"},
     {"pickup"},
     {"engine"},
@@ -22,6 +23,7 @@ LAYERS = (
     {"ledger"},
     {"log"},
     {"config"},
+    {"locks"},
     {"errors", "clock", "durable"},
 )
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
