@@ -12,6 +12,8 @@ from gateway.errors import AlreadyServing
 
 SERVING = "gateway.lock"
 KEEPING = "keep.lock"
+RESTORING = "restore.unfinished"
+"""Stands in a data directory from the first file of a restore to the last."""
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from gateway.contracts import samples
 from gateway.engine import Engine
 from gateway.errors import ConfigError, GatewayError
 from gateway.ledger import Ledger
-from gateway.locks import alone_in
+from gateway.locks import RESTORING, alone_in
 from gateway.pickup.folder import make_folders
 from gateway.pickup.pickup import Pickup
 from gateway.retention.sweeping import Sweeping
@@ -127,6 +127,8 @@ def stop_on_signals(engine: Engine) -> asyncio.Event:
 
 def check_data_dir(settings: Settings) -> None:
     """Landing and publishing are renames: spool and tenants must be on one file system, and writable."""
+    if (settings.data_dir / RESTORING).exists():
+        raise ConfigError(f"{settings.data_dir}: a restore was cut short here; run `gateway restore` again")
     tenants = settings.data_dir / "tenants"
     tenants.mkdir(exist_ok=True)
     for folder in (settings.spool_dir, tenants):

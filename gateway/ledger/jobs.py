@@ -209,9 +209,17 @@ def try_again(ledger: Ledger, job_id: str, reason: str, now: datetime) -> None:
 
 
 def return_to_queue(ledger: Ledger, job_id: str, reason: str, now: datetime) -> None:
-    """The gateway stops before the job's end: back to the queue, and the try does not count."""
+    """The job was cut short by no fault of its drop: back to the queue, and the try does not count."""
     with ledger.transaction():
-        move(ledger, job_id, IN_WORK, "queued", now, reason, tries=max(get(ledger, job_id).tries - 1, 0))
+        move(
+            ledger,
+            job_id,
+            (*IN_WORK, "pending_refresh"),
+            "queued",
+            now,
+            reason,
+            tries=max(get(ledger, job_id).tries - 1, 0),
+        )
 
 
 def requeue(ledger: Ledger, job_id: str, now: datetime) -> None:

@@ -11,6 +11,7 @@ from gateway.config import LiveSettings
 from gateway.ledger import Ledger
 from gateway.locks import keeping
 from gateway.retention.originals import finish_purges
+from gateway.retention.pins import unpin_all
 from gateway.retention.sweep import sweep
 
 log = structlog.get_logger()
@@ -43,6 +44,7 @@ class Sweeping:
             try:
                 with keeping(self._live.current.data_dir, wait=False) as had:
                     if had and not begun:
+                        unpin_all(self._live.current)
                         finish_purges(self._live.current, self._ledger)
                         begun = True
                     if had:
