@@ -9,18 +9,18 @@ from gateway import clock
 from gateway.config import Settings
 from gateway.ledger import Ledger, retention
 from gateway.pickup.claim import archived_path, work_dir
-from gateway.retention.swept import Swept
+from gateway.retention.swept import Stopping, Swept, never
 
 PORTION = 100
 
 
-def sweep_originals(settings: Settings, ledger: Ledger, before: datetime) -> Swept:
+def sweep_originals(settings: Settings, ledger: Ledger, before: datetime, stopping: Stopping = never) -> Swept:
     """Remove the files of drops that ended before that time.
 
     The ledger says first that a file goes, and only then it goes: a job is requeued or its file removed, never both.
     """
     swept = Swept()
-    while found := retention.archived(ledger, before, PORTION):
+    while not stopping() and (found := retention.archived(ledger, before, PORTION)):
         with ledger.transaction():
             purged = [drop for drop in found if retention.purge(ledger, drop, clock.now())]
         for drop in purged:

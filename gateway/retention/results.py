@@ -14,7 +14,7 @@ from gateway.config import Settings
 from gateway.ledger import Ledger, retention
 from gateway.ledger.jobs import JobRow
 from gateway.pipeline.drop import Outcome
-from gateway.retention.swept import Swept, is_older
+from gateway.retention.swept import Stopping, Swept, is_older, never
 
 log = structlog.get_logger()
 
@@ -22,10 +22,10 @@ PORTION = 20
 """Jobs in one transaction. It is held while their files are unlinked, so that none is requeued in that moment."""
 
 
-def sweep_results(settings: Settings, ledger: Ledger, before: datetime) -> Swept:
+def sweep_results(settings: Settings, ledger: Ledger, before: datetime, stopping: Stopping = never) -> Swept:
     """Remove the results of jobs that ended before that time, what is left over from others, and empty folders."""
     swept, after = Swept(), ""
-    while found := retention.published(ledger, before, after, PORTION):
+    while not stopping() and (found := retention.published(ledger, before, after, PORTION)):
         after = found[-1].id
         try:
             with ledger.transaction():

@@ -17,7 +17,7 @@ from gateway.ledger import Ledger, retention
 from gateway.retention.originals import sweep_originals
 from gateway.retention.partials import sweep_partials
 from gateway.retention.results import sweep_results
-from gateway.retention.swept import Swept
+from gateway.retention.swept import Stopping, Swept, never
 
 log = structlog.get_logger()
 
@@ -32,14 +32,14 @@ class Cuts:
     history: datetime | None
 
 
-def sweep(settings: Settings, ledger: Ledger, now: datetime) -> dict[str, Swept]:
-    """Remove what `[retention]` does not keep any longer; what that was, by kind."""
+def sweep(settings: Settings, ledger: Ledger, now: datetime, stopping: Stopping = never) -> dict[str, Swept]:
+    """Remove what `[retention]` does not keep any longer; what that was, by kind. Ends early when it is to stop."""
     cuts = cuts_of(settings, now)
     done: dict[str, Swept] = {}
     if cuts.originals is not None:
-        done["originals"] = sweep_originals(settings, ledger, cuts.originals)
+        done["originals"] = sweep_originals(settings, ledger, cuts.originals, stopping)
     if cuts.results is not None:
-        done["results"] = sweep_results(settings, ledger, cuts.results)
+        done["results"] = sweep_results(settings, ledger, cuts.results, stopping)
     if cuts.partials is not None:
         done["uploads"] = sweep_partials(settings, ledger, cuts.partials)
     if cuts.history is not None:

@@ -48,7 +48,7 @@ class Sweeping:
                         finish_purges(self._live.current, self._ledger)
                         begun = True
                     if had:
-                        sweep(self._live.current, self._ledger, clock.now())
+                        sweep(self._live.current, self._ledger, clock.now(), self._stopping.is_set)
                         seconds = SWEEP_SECONDS
             except Exception:  # Whatever it is, the next sweep must come.
                 log.exception("the sweep failed; the next one comes")

@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import structlog
 
 log = structlog.get_logger()
+
+Stopping = Callable[[], bool]
+
+
+def never() -> bool:
+    """For a sweep that nobody stops."""
+    return False
 
 
 @dataclass(slots=True)
