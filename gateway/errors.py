@@ -5,6 +5,7 @@ GatewayError
 │   └── ContractError  a contract that cannot be loaded or compiled
 ├── LedgerError        the ledger cannot be opened, or a row is not in the state that was asked for
 ├── AlreadyServing     another gateway holds the data directory
+├── BackupError        a backup that cannot be taken, or that must not be trusted
 ├── UploadRefused      an SFTP request that the gateway turns away, told to the client in words
 ├── DropRefused        a whole drop turned away: the partner's report says why
 │   ├── UnclosedQuote  a quote that nothing closes up to the end of the file
@@ -35,6 +36,10 @@ class LedgerError(GatewayError):
 
 class AlreadyServing(GatewayError):
     """Another gateway process holds the lock of this data directory."""
+
+
+class BackupError(GatewayError):
+    """A backup cannot be taken or restored; the message names the file and says what to do."""
 
 
 class UploadRefused(GatewayError):

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import fcntl
 import os
 import signal
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import structlog
 
 from gateway import contracts
+from gateway.alarm import Alarm
 from gateway.config import LiveSettings, Settings
 from gateway.contracts import samples
 from gateway.engine import Engine
-from gateway.errors import AlreadyServing, ConfigError, GatewayError
+from gateway.errors import ConfigError, GatewayError
 from gateway.ledger import Ledger
+from gateway.locks import RESTORING, alone_in
 from gateway.pickup.folder import make_folders
 from gateway.pickup.pickup import Pickup
+from gateway.retention.sweeping import Sweeping
 from gateway.sftp.listener import SftpListener
 
 log = structlog.get_logger()
@@ -56,10 +57,15 @@ async def serve(live: LiveSettings, announce: Announce) -> None:
             await asyncio.to_thread(write_samples, settings)
             pickup = Pickup(live, ledger, engine)
             await asyncio.to_thread(pickup.start)
+            beside = (Alarm(live, ledger), Sweeping(live, ledger))
+            for thread in beside:
+                thread.start()
             try:
                 await listen(live, ledger, pickup, announce, stopping)
             finally:
                 await asyncio.to_thread(pickup.stop, JOBS_DRAIN_SECONDS)
+                for thread in beside:
+                    await asyncio.to_thread(thread.stop)
         finally:
             engine.stop()
             ledger.close()
@@ -123,26 +129,10 @@ def stop_on_signals(engine: Engine) -> asyncio.Event:
     return stopping
 
 
-@contextlib.contextmanager
-def alone_in(data_dir: Path) -> Iterator[None]:
-    """Hold the lock of a data directory, or AlreadyServing. The kernel frees it when the process ends."""
-    data_dir.mkdir(parents=True, exist_ok=True)
-    with (data_dir / "gateway.lock").open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.seek(0)
-            raise AlreadyServing(
-                f"{data_dir}: another gateway (process {lock.read().strip() or 'unknown'}) serves this data directory"
-            ) from None
-        lock.truncate(0)
-        lock.write(f"{os.getpid()}\n")
-        lock.flush()
-        yield
-
-
 def check_data_dir(settings: Settings) -> None:
     """Landing and publishing are renames: spool and tenants must be on one file system, and writable."""
+    if (settings.data_dir / RESTORING).exists():
+        raise ConfigError(f"{settings.data_dir}: a restore was cut short here; run `gateway restore` again")
     tenants = settings.data_dir / "tenants"
     tenants.mkdir(exist_ok=True)
     for folder in (settings.spool_dir, tenants):

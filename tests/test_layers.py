@@ -14,6 +14,8 @@ LAYERS = (
     {"__main__"},
     {"cli"},
     {"serve"},
+    {"backup"},
+    {"alarm", "retention"},
     {"sftp"},
     {"pickup"},
     {"engine"},
@@ -22,6 +24,7 @@ LAYERS = (
     {"ledger"},
     {"log"},
     {"config"},
+    {"locks"},
     {"errors", "clock", "durable"},
 )
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}

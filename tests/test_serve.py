@@ -18,8 +18,10 @@ from typing import Any
 import asyncssh
 import pytest
 
+from gateway.config import load
 from gateway.ledger import Ledger, jobs
 from gateway.ledger.jobs import JobRow
+from gateway.pickup.claim import original_path
 
 PATIENCE_SECONDS = 60.0
 PROFILES = b"identity,Name\nann,Ann\nbob,Bob\n"
@@ -257,3 +259,19 @@ def is_running(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
+
+
+def test_what_was_kept_for_long_enough_is_swept_at_the_next_start(gateway: Gateway) -> None:
+    process, _ = gateway.serve()
+    gateway.put("a.csv")
+    (job,) = gateway.ended()
+    original = original_path(load(gateway.root), job.id)
+    assert original.exists()
+    process.terminate()
+    assert process.wait(PATIENCE_SECONDS) == 0
+    settings = (gateway.root / "gateway.toml").read_text().replace("[pickup]", "[pickup]\ngrace_seconds = 0")
+    (gateway.root / "gateway.toml").write_text(f"{settings}[retention]\narchive_days = 1e-9\noutbox_days = 1e-9\n")
+    gateway.serve()
+    until(lambda: not original.exists() and not list(gateway.outbox.iterdir()))
+    until(lambda: gateway.log().count('"event": "swept"') == 2)
+    assert gateway.jobs()[0].status == "completed"

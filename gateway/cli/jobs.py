@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -24,12 +25,15 @@ from gateway.ledger import drops as ledger_drops
 from gateway.ledger import jobs as ledger_jobs
 from gateway.ledger.jobs import JobRow
 from gateway.ledger.migrations import JOB_STATUSES
+from gateway.ledger.quarantine import Quarantined, quarantined
 from gateway.ledger.transitions import Transition, history
 
 JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 COLUMNS = ("UPLOADED (UTC)", "TENANT", "FEED", "FILE", "STATUS", "ROWS", "ACCEPTED", "ERRORS", "SECONDS", "JOB")
 NUMBERS = ("ROWS", "ERRORS")
 STYLES = {"completed": "green", "failed": "bold red"}
+QUARANTINED_STYLE = "bold red"
+QUARANTINED_SHOWN = 10
 ID_SHOWN = 18
 """Characters of an id on a terminal: its time in milliseconds, and 12 bits more."""
 
@@ -46,6 +50,7 @@ COUNTS = ("total", "accepted", "merged", "duplicate", "rejected", "withheld", "b
 def jobs(tenant: str | None, feed: str | None, status: str | None, limit: int, as_json: bool, root: Path) -> None:
     """List jobs, the newest first."""
     with opened_ledger(root) as ledger:
+        say_quarantined(quarantined(ledger))
         found = ledger_jobs.select(ledger, tenant=tenant, feed=feed, status=status, limit=limit)
     if as_json:
         click.echo(json.dumps([job.to_dict() for job in found], indent=2))
@@ -102,6 +107,23 @@ def opened_ledger(root: Path) -> Iterator[Ledger]:
         yield ledger
     finally:
         ledger.close()
+
+
+def say_quarantined(waiting: list[Quarantined]) -> None:
+    """What nobody may miss, before the list; on stderr, so that who reads a pipe gets the list alone."""
+    if not waiting:
+        return
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console.print(harmless(f"{len(waiting):,} quarantined: the gateway could not process them.", QUARANTINED_STYLE))
+    for one in waiting[:QUARANTINED_SHOWN]:
+        console.print(
+            harmless(
+                f"  {one.tenant}/{one.feed}/{one.file} since {shown_time(one.since)}: {one.reason}", QUARANTINED_STYLE
+            )
+        )
+        console.print(Text(f"    see `gateway job {one.job_id}`; when it is mended `gateway requeue {one.job_id}`"))
+    if len(waiting) > QUARANTINED_SHOWN:
+        console.print(f"  and {len(waiting) - QUARANTINED_SHOWN:,} more: `gateway drops --state quarantined`")
 
 
 def print_jobs(found: list[JobRow]) -> None:

@@ -73,7 +73,7 @@ class PickupSettings(Section):
     """How often a job whose worker died is begun before its drop is quarantined."""
     on_quarantine: tuple[str, ...] = ()
     """A command and its arguments that is started for each drop that is quarantined; the job comes as JSON on its
-    standard input."""
+    standard input. A second time for the same drop only when the gateway was killed while it ran."""
 
 
 class EngineSettings(Section):

@@ -113,6 +113,16 @@ class Ledger:
         with self._lock:
             return self.data_version(), self._connection.total_changes
 
+    def copy_to(self, path: Path) -> None:
+        """A copy of the whole ledger at one moment, while others go on writing it."""
+        target = sqlite3.connect(path)
+        try:
+            with self._lock:
+                # All pages in one step: that is one read transaction, which no writer of a WAL disturbs.
+                self._connection.backup(target, pages=-1)
+        finally:
+            target.close()
+
     def close(self) -> None:
         with self._lock:
             self._connection.close()

@@ -25,7 +25,7 @@ SELECT = "SELECT drops.*, jobs.id AS job_id FROM drops LEFT JOIN jobs ON jobs.dr
 Name = tuple[str, str, str]
 """Tenant, feed and path below `inbox/<feed>/`: what only one file of an inbox can have."""
 
-TIMES = ("state_since", "held_until", "landed_at", "settles_at", "claimed_at", "client_mtime")
+TIMES = ("state_since", "held_until", "landed_at", "settles_at", "claimed_at", "client_mtime", "told_at", "purged_at")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,8 @@ class DropRow:
     client_mtime: datetime | None
     renamed_to: str | None
     hidden: bool
+    told_at: datetime | None
+    purged_at: datetime | None
     job_id: str | None
 
     @property
@@ -167,11 +169,18 @@ def claim(ledger: Ledger, drop_id: str, now: datetime, **columns: Any) -> None:
 
 def finish(ledger: Ledger, drop_id: str, state: str, reason: str | None) -> None:
     """Its job has ended: done, duplicate or quarantined."""
-    move(ledger, drop_id, ("claimed",), state, reason)
+    move(ledger, drop_id, ("claimed",), state, reason, told_at=None)
 
 
 def reopen(ledger: Ledger, drop_id: str, reason: str) -> None:
-    """Its job runs again on the archived bytes."""
+    """Its job runs again on the archived bytes. LedgerError when they are there no more."""
+    drop = get(ledger, drop_id)
+    if drop.purged_at is not None:
+        raise LedgerError(
+            f"the file of drop {drop_id} ({drop.tenant}/{drop.feed}/{drop.path}) was removed on "
+            f"{drop.purged_at:%Y-%m-%d}: files are kept for `archive_days` ([retention] in gateway.toml); "
+            "it can be uploaded again"
+        )
     move(ledger, drop_id, ENDED, "claimed", reason)
 
 

@@ -15,7 +15,7 @@ from gateway.ledger import drops
 from gateway.ledger.connection import Ledger, find_one, new_id
 from gateway.ledger.drops import DropRow
 
-TIMES = ("status_since", "not_before", "uploaded_on", "start_time", "end_time")
+TIMES = ("status_since", "not_before", "uploaded_on", "start_time", "end_time", "outbox_swept_at")
 IN_WORK = ("validating", "processing")
 ENDED = ("completed", "failed")
 
@@ -59,6 +59,7 @@ class JobRow:
     repaired_by: str | None
     repaired_rows: int
     outcome: str | None
+    outbox_swept_at: datetime | None
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON: times as the ledger writes them, and without the staged outcome."""
@@ -224,15 +225,23 @@ def is_pause_over(ledger: Ledger, now: datetime) -> bool:
 
 
 def return_to_queue(ledger: Ledger, job_id: str, reason: str, now: datetime) -> None:
-    """The gateway stops before the job's end: back to the queue, and the try does not count."""
+    """The job was cut short by no fault of its drop: back to the queue, and the try does not count."""
     with ledger.transaction():
-        move(ledger, job_id, IN_WORK, "queued", now, reason, tries=max(get(ledger, job_id).tries - 1, 0))
+        move(
+            ledger,
+            job_id,
+            (*IN_WORK, "pending_refresh"),
+            "queued",
+            now,
+            reason,
+            tries=max(get(ledger, job_id).tries - 1, 0),
+        )
 
 
 def requeue(ledger: Ledger, job_id: str, now: datetime) -> None:
     """An ended job runs again on its archived bytes, under the same id. LedgerError when it has not ended."""
     with ledger.transaction():
-        move(ledger, job_id, ENDED, "queued", now, "requeued by an operator", tries=0)
+        move(ledger, job_id, ENDED, "queued", now, "requeued by an operator", tries=0, outbox_swept_at=None)
         drops.reopen(ledger, get(ledger, job_id).drop_id, "its job was requeued")
 
 

@@ -35,6 +35,7 @@ HOLDS = (
     "file",  # a marker or checksum whose file is missing
     "profiles",  # the profiles that landed before it go first (F6)
 )
+SWEPT = ("originals", "results", "uploads", "history")
 JOB_STATUSES = ("queued", "validating", "processing", "pending_refresh", "completed", "failed")
 
 
@@ -62,6 +63,7 @@ def m001_uploads_drops_jobs(db: sqlite_utils.Database) -> None:
         reason TEXT                          -- why it ended in a state other than closed
     ) STRICT;
     CREATE INDEX uploads_of_name ON uploads (tenant, feed, path, id);
+    CREATE INDEX uploads_ended ON uploads (ended_at);
     CREATE INDEX uploads_open ON uploads (tenant, feed) WHERE state IN ('open', 'incomplete');
     CREATE TABLE drops (
         id TEXT PRIMARY KEY,                 -- UUIDv7
@@ -85,11 +87,14 @@ def m001_uploads_drops_jobs(db: sqlite_utils.Database) -> None:
         bytes INTEGER NOT NULL,
         inode INTEGER NOT NULL,
         sha256 TEXT,                         -- known from the claim on
-        upload_id TEXT REFERENCES uploads (id),               -- NULL: put there by a local program
+        -- NULL: put there by a local program, or the upload was swept from the ledger
+        upload_id TEXT REFERENCES uploads (id) ON DELETE SET NULL,
         username TEXT,                       -- who uploaded; NULL for a local program
         client_mtime TEXT {TIME.format("client_mtime")},      -- the file time that the client set
         renamed_to TEXT,                     -- the name that the client gave it after the claim
         hidden INTEGER NOT NULL DEFAULT 0 CHECK (hidden IN (0, 1)), -- the client removed it after the claim
+        told_at TEXT {TIME.format("told_at")},                -- when `on_quarantine` was told of it
+        purged_at TEXT {TIME.format("purged_at")},            -- when the sweep removed its archived file
         UNIQUE (tenant, feed, path, generation)
     ) STRICT;
     CREATE INDEX drops_waiting ON drops (settles_at) WHERE state IN ('landed', 'settling', 'queued');
@@ -99,6 +104,9 @@ def m001_uploads_drops_jobs(db: sqlite_utils.Database) -> None:
     CREATE INDEX drops_held ON drops (held_until) WHERE state = 'held';
     CREATE INDEX drops_leaving ON drops (id) WHERE leaving IS NOT NULL;
     CREATE INDEX drops_quarantined ON drops (id) WHERE state = 'quarantined';
+    CREATE INDEX drops_of_upload ON drops (upload_id);
+    CREATE INDEX drops_archived ON drops (state_since)
+        WHERE purged_at IS NULL AND state IN ('done', 'duplicate', 'superseded', 'withdrawn', 'vanished');
     CREATE INDEX drops_same_bytes ON drops (tenant, feed, sha256) WHERE sha256 IS NOT NULL;
     CREATE INDEX drops_graced ON drops (tenant, feed, claimed_at)
         WHERE state IN ('claimed', 'held', 'done', 'duplicate', 'quarantined');
@@ -135,6 +143,7 @@ def m001_uploads_drops_jobs(db: sqlite_utils.Database) -> None:
         repaired_by TEXT,                    -- the email of who last brought back rows that this job had rejected
         repaired_rows INTEGER NOT NULL DEFAULT 0, -- of its rejected rows, those that are in by now
         outcome TEXT CHECK (outcome IS NULL OR json_valid(outcome)), -- what is staged, while pending_refresh
+        outbox_swept_at TEXT {TIME.format("outbox_swept_at")}, -- when the sweep removed its results from the outbox
         CHECK (status NOT IN ('completed', 'failed') OR end_time IS NOT NULL),
         CHECK (status <> 'failed' OR accepted_rows = 0),
         CHECK (status <> 'completed'
@@ -143,6 +152,8 @@ def m001_uploads_drops_jobs(db: sqlite_utils.Database) -> None:
     CREATE INDEX jobs_by_status ON jobs (status, id);
     CREATE INDEX jobs_that_pause ON jobs (not_before) WHERE not_before IS NOT NULL;
     CREATE INDEX jobs_by_tenant ON jobs (tenant, id);
+    CREATE INDEX jobs_in_outbox ON jobs (status_since)
+        WHERE outbox_swept_at IS NULL AND status IN ('completed', 'failed');
     CREATE INDEX jobs_that_repair ON jobs (repairs) WHERE repairs IS NOT NULL;
     CREATE TABLE transitions (
         id INTEGER PRIMARY KEY,
@@ -156,9 +167,21 @@ def m001_uploads_drops_jobs(db: sqlite_utils.Database) -> None:
     CREATE INDEX transitions_of ON transitions (subject, id);
     CREATE TRIGGER transitions_are_never_changed BEFORE UPDATE ON transitions
         BEGIN SELECT RAISE (ABORT, 'transitions are append-only'); END;
-    CREATE TRIGGER transitions_are_never_deleted BEFORE DELETE ON transitions
-        BEGIN SELECT RAISE (ABORT, 'transitions are append-only'); END;
-    """
+    CREATE TABLE transitions_kept (          -- one row: the sweep may delete the transitions before `since`
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        since TEXT NOT NULL {TIME.format("since")}
+    ) STRICT;
+    CREATE TRIGGER transitions_are_kept BEFORE DELETE ON transitions
+        WHEN OLD.at >= coalesce((SELECT since FROM transitions_kept), '')
+        BEGIN SELECT RAISE (ABORT, 'transitions are append-only; the sweep deletes those older than ledger_days'); END;
+    CREATE TABLE sweeps (
+        id INTEGER PRIMARY KEY,
+        at TEXT NOT NULL {TIME.format("at")},
+        what TEXT NOT NULL {one_of("what", SWEPT)},
+        count INTEGER NOT NULL,              -- files, or rows of the ledger
+        bytes INTEGER NOT NULL               -- of the files
+    ) STRICT;
+    """  # noqa: S608 - only constraints of our own are put in.
     for statement in split(statements):
         db.execute(statement)
 

@@ -4,6 +4,8 @@ open -> closed       the client closed it and every byte is there
 open -> incomplete   it broke off; what arrived from the start of the file on waits to be resumed
 open -> aborted      it broke off and nothing of it is worth keeping, or a newer upload took its place
 incomplete -> open   the client resumes it
+incomplete -> expired  nobody went on with it in time
+closed -> expired    it stood in the inbox under a temporary name, and never got its final one
 closed -> open       it leaves its temporary name for its final one, or it could not be put into the inbox
 """
 
@@ -108,6 +110,26 @@ def interrupt(ledger: Ledger, upload_id: str, size: int, reason: str) -> str:
 def abort(ledger: Ledger, upload_id: str, reason: str) -> None:
     """Nothing of it is kept."""
     _move(ledger, upload_id, ("open", "incomplete"), "aborted", None, reason)
+
+
+def expire(ledger: Ledger, upload_id: str, old: str, reason: str) -> None:
+    """Nobody went on with it in time, or gave it its final name: nothing of it is kept."""
+    _move(ledger, upload_id, (old,), "expired", None, reason)
+
+
+def incomplete(ledger: Ledger, before: datetime) -> list[UploadRow]:
+    """The uploads that broke off before that time; one that is open has not ended."""
+    rows = ledger.rows(
+        "SELECT * FROM uploads WHERE state IN ('open', 'incomplete') AND ended_at < ? ORDER BY id",
+        (clock.text(before),),
+    )
+    return [_upload(row) for row in rows]
+
+
+def look_up(ledger: Ledger, upload_id: str) -> UploadRow | None:
+    """The upload of an id, if there is one."""
+    found = ledger.row("SELECT * FROM uploads WHERE id=?", (upload_id,))
+    return _upload(found) if found is not None else None
 
 
 def reopen(ledger: Ledger, upload_id: str, reason: str) -> UploadRow:

@@ -30,6 +30,13 @@ def archived_path(settings: Settings, drop: DropRow) -> Path:
     return original_path(settings, drop.job_id or drop.id)
 
 
+def place_of(settings: Settings, drop: DropRow) -> Path:
+    """Where the ledger has the bytes of a drop: in its inbox, or in the archive."""
+    if drop.in_inbox:
+        return inbox(settings, drop.tenant, drop.feed) / drop.path
+    return archived_path(settings, drop)
+
+
 def take_file(settings: Settings, drop: DropRow) -> bool:
     """Move a claimed drop's file into its work folder; True when the bytes are there.
 

@@ -124,6 +124,8 @@ class Passage:
             jobs.try_again(self.ledger, self.job.id, "its staged results were gone", clock.now())
             return
         jobs.finish(self.ledger, self.job.id, ending(outcome), clock.now(), drop_end(outcome))
+        if drop_end(outcome) == "quarantined":
+            self.say_quarantined(outcome)
         waiting.remove(self.status_path)
         shutil.rmtree(self.staging.parent, ignore_errors=True)
         log.info(
@@ -136,6 +138,16 @@ class Passage:
             rows=outcome.counts.total,
             rejected=outcome.counts.rejected,
             seconds=round(outcome.elapsed_time, 3),
+        )
+
+    def say_quarantined(self, outcome: Outcome) -> None:
+        log.error(
+            "drop is quarantined",
+            tenant=self.job.tenant,
+            feed=self.job.feed,
+            file=self.job.filename,
+            job=self.job.id,
+            reason="; ".join(outcome.reason_for_failure),
         )
 
     @property

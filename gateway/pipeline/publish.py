@@ -19,20 +19,32 @@ def publish(outcome: Outcome, staging: Path, outbox: Path) -> None:
     folders: list[Path] = []
     for file in outcome.files:
         target = outbox / file.name
-        target.parent.mkdir(parents=True, exist_ok=True)
         staged = staging / file.staged
         if file is outcome.files[-1]:
             # All others must be durable before the report can be seen.
             for folder in dict.fromkeys(folders):
                 sync_folder(folder)
         try:
-            os.rename(staged, target)
+            move(staged, target)
         except FileNotFoundError:
             if not is_published(target, file):
                 raise
         folders.append(target.parent)
     for folder in dict.fromkeys(folders):
         sync_folder(folder)
+
+
+def move(staged: Path, target: Path) -> None:
+    """Rename into a folder that is made when it is missing: who removes empty ones may come in between."""
+    while True:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.rename(staged, target)
+        except FileNotFoundError:
+            if staged.exists() and not target.parent.exists():
+                continue
+            raise
+        return
 
 
 def is_published(target: Path, file: StagedFile) -> bool:

@@ -60,6 +60,7 @@ class Uploads:
         self._open: dict[str, OpenUpload] = {}
         self._ended = threading.Condition()
         self._draining = False
+        self._untold: dict[str, tuple[int, str]] = {}
 
     @property
     def _settings(self) -> Settings:
@@ -80,6 +81,7 @@ class Uploads:
     ) -> OpenUpload:
         """A new upload. `base` is a descriptor whose first `base_bytes` the file starts with."""
         self._refuse_while_draining(place)
+        self._tell_untold()
         row, replaced = uploads.open_upload(
             self._ledger,
             tenant=login.tenant,
@@ -137,10 +139,14 @@ class Uploads:
 
     def break_off(self, handle: OpenUpload, reason: str = DISCONNECTED) -> None:
         """The handle ends without a drop: what can be resumed stays in the spool."""
+        size = all_but_the_last(handle.resumable())
         try:
-            size = all_but_the_last(handle.resumable())
             os.ftruncate(handle.descriptor, size)
             self._interrupt(handle.row.id, size, reason)
+        except Exception:
+            # A full disk, mostly: the ledger is told when the next upload begins.
+            self._untold[handle.row.id] = size, reason
+            raise
         finally:
             self._leave(handle)
 
@@ -248,6 +254,12 @@ class Uploads:
         """A landing that failed after its commit: the upload is open again, for its bytes are still in the spool."""
         if uploads.get(self._ledger, upload_id).state == "closed":
             uploads.reopen(self._ledger, upload_id, "could not be put into the inbox")
+
+    def _tell_untold(self) -> None:
+        """Say in the ledger how uploads ended that ended while it could not be written."""
+        for upload_id, (size, reason) in list(self._untold.items()):
+            self._interrupt(upload_id, size, reason)
+            self._untold.pop(upload_id, None)
 
     def _interrupt(self, upload_id: str, size: int, reason: str) -> None:
         if uploads.get(self._ledger, upload_id).state != "open":

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from datetime import timedelta
 from errno import ENOSPC
 from pathlib import Path
 
 import asyncssh
 import pytest
 
+from gateway import clock
+from gateway.retention.sweep import sweep
 from gateway.sftp.handles import OpenUpload
 from gateway.sftp.uploads import Uploads
 from tests.sftp.conftest import Running, kill, until
@@ -280,4 +283,32 @@ async def test_curl_is_told_so_when_it_renames_afterwards(
     script = f"-T {tmp_path}/a.csv @{path}.part -Q '-rename {path}.part {path}'\n"
     ended = await server.run(*curl.program(script))
     assert ended.code != 0, ended
+    assert server.drops() == []
+
+
+async def test_a_reput_of_an_upload_that_has_expired_begins_anew_and_lands_whole(server: Running, big: Path) -> None:
+    await half_an_upload(server, big)
+    later = clock.now() + timedelta(hours=73)
+    assert sweep(server.live.current, server.ledger, later)["uploads"].count == 1
+    assert server.spooled() == []
+    ended = await server.sftp(f"reput {big} inbox/events/big.ndjson")
+    if ended.code != 0:  # OpenSSH resumes only what is there; then it says so, and put does it.
+        ended = await server.sftp(f"put {big} inbox/events/big.ndjson")
+    assert ended.code == 0, ended
+    assert server.drops() == [("big.ndjson", 1, "landed", BIG)]
+    assert server.inbox("big.ndjson").read_bytes() == big.read_bytes()
+    assert [state for _, state, _ in server.uploads()] == ["expired", "closed"]
+
+
+async def test_an_upload_that_kept_its_temporary_name_expires_while_its_client_looks(
+    server: Running, big: Path
+) -> None:
+    await server.sftp(f"put {big} inbox/events/big.ndjson.uploading")
+    async with server.client() as client:
+        assert await client.listdir("inbox/events") == ["big.ndjson.uploading"]
+        sweep(server.live.current, server.ledger, clock.now() + timedelta(hours=73))
+        assert await client.listdir("inbox/events") == []
+        with pytest.raises(asyncssh.SFTPNoSuchFile):
+            await client.rename("inbox/events/big.ndjson.uploading", "inbox/events/big.ndjson")
+    assert server.uploads() == [("big.ndjson.uploading", "expired", BIG)]
     assert server.drops() == []
