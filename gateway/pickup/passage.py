@@ -123,10 +123,10 @@ class Passage:
             log.warning("staged results are gone", job=self.job.id, file=error.filename)
             jobs.try_again(self.ledger, self.job.id, "its staged results were gone", clock.now())
             return
+        waiting.remove(self.status_path)
         jobs.finish(self.ledger, self.job.id, ending(outcome), clock.now(), drop_end(outcome))
         if drop_end(outcome) == "quarantined":
             self.say_quarantined(outcome)
-        waiting.remove(self.status_path)
         shutil.rmtree(self.staging.parent, ignore_errors=True)
         log.info(
             "job ended",

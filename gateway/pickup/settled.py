@@ -6,7 +6,7 @@ import errno
 import os
 import stat
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import structlog
@@ -16,7 +16,7 @@ from gateway.config import FeedSettings, Settings
 from gateway.ledger import Ledger, drops, holds, jobs
 from gateway.ledger.drops import DropRow
 from gateway.pickup.folder import inbox, parent_of
-from gateway.pickup.proofs import Missing, Proof, find_proof, proof_wait, proved_path
+from gateway.pickup.proofs import Missing, Proof, find_proof, proof_wait, proved_path, read_checksum
 
 log = structlog.get_logger()
 
@@ -53,7 +53,10 @@ def settle_kind(settings: Settings, ledger: Ledger, drop: DropRow, taken: Taken)
         return
     now = clock.now()
     file = drops.newest(ledger, drop.tenant, drop.feed, proved_path(drop))
-    if file is None or not file.in_inbox:
+    if file is not None and is_repeated(settings, drop, file, now):
+        drops.use_up(ledger, drop, f"{file.path} was shown to be whole before", now)
+        taken.proofs.append(drop.id)
+    elif file is None or not file.in_inbox:
         until = now + proof_wait(policy_of(settings, drop))
         holds.hold(ledger, drop, "file", f"{drop.path} is here, and {proved_path(drop)} has not come yet", until)
     elif file.state == "held" or file.settles_at <= now:
@@ -64,6 +67,19 @@ def settle_kind(settings: Settings, ledger: Ledger, drop: DropRow, taken: Taken)
     else:
         # The file is still being settled; both are looked at together then.
         drops.postpone(ledger, drop.id, file.settles_at, 0)
+
+
+def is_repeated(settings: Settings, proof: DropRow, file: DropRow, now: datetime) -> bool:
+    """Whether a proof is the one that a file was claimed with, sent again because its first OK was lost.
+
+    It must not be taken for the proof of the next file of that name.
+    """
+    if file.claimed_at is None or file.proof != proof.kind:
+        return False
+    if proof.kind == "sha256":
+        root = inbox(settings, proof.tenant, proof.feed)
+        return read_checksum(root, proof.path, file.path.rsplit("/", 1)[-1]) == file.expected_sha256
+    return now - file.claimed_at < timedelta(seconds=settings.gateway.pickup.grace_seconds)
 
 
 def settle_data(settings: Settings, ledger: Ledger, drop: DropRow, taken: Taken) -> None:

@@ -19,6 +19,7 @@ from gateway.pickup.proofs import proved_path
 log = structlog.get_logger()
 
 SCHEMA_VERSION = 1
+SUFFIX = ".status.json"
 HINTS = {
     "suspect": "Upload the file again under the same name, or go on with the upload (reput, put -a, curl -C -). "
     "If it is meant to end like that, ask the gateway's operator to release it.",
@@ -37,18 +38,28 @@ class Statuses:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._shown: dict[Path, DropRow] = {}
+        self._is_begun = False
 
     def follow(self, settings: Settings) -> None:
         """Write those of new holds, and remove those of holds that have ended."""
         # Where a file and what is to prove it both wait, the file's own state is the one to know.
         by_kind = sorted(holds.held(self._ledger), key=lambda drop: drop.kind == "data")
         held = {status_path(settings, self._ledger, drop): drop for drop in by_kind}
-        for path in self._shown.keys() - held.keys():
-            del self._shown[path]
+        left_over = set() if self._is_begun else standing(settings)
+        for path in (self._shown.keys() | left_over) - held.keys():
+            self._shown.pop(path, None)
             remove(path)
+        self._is_begun = True
         for path, drop in held.items():
             if self._shown.get(path) != drop and show(path, drop):
                 self._shown[path] = drop
+
+
+def standing(settings: Settings) -> set[Path]:
+    """Every status file in the outboxes: a gateway that was killed may have left some."""
+    return {
+        path for tenant in settings.tenants for path in (settings.tenant_dir(tenant) / "outbox").rglob("*" + SUFFIX)
+    }
 
 
 def status_path(settings: Settings, ledger: Ledger, drop: DropRow) -> Path:
@@ -64,7 +75,7 @@ def status_path(settings: Settings, ledger: Ledger, drop: DropRow) -> Path:
 def status_path_of(settings: Settings, tenant: str, feed: str, path: str, generation: int) -> Path:
     """Named like the other files of that generation."""
     numbered = f"{path}.g{generation}" if generation > 1 else path
-    return settings.tenant_dir(tenant) / "outbox" / feed / f"{numbered}.status.json"
+    return settings.tenant_dir(tenant) / "outbox" / feed / f"{numbered}{SUFFIX}"
 
 
 def show(path: Path, drop: DropRow) -> bool:

@@ -208,6 +208,29 @@ def remove(partner: Partner) -> None:
     partner.acknowledged.append(PEOPLE)
 
 
+def held(partner: Partner) -> None:
+    """Cut off and closed like a whole file, as Ctrl-C does it; when it is held, the whole file."""
+    partner.put("a.csv", PEOPLE[:-10])
+    partner.taken_back.append(PEOPLE[:-10])
+
+    def see_it_held() -> None:
+        until(lambda: partner.site.has_died() or partner.site.is_held(), partner.site.log)
+        if partner.site.has_died():
+            raise GatewayDied
+
+    partner.surely(see_it_held)
+    partner.put("a.csv", PEOPLE)
+    partner.acknowledged.append(PEOPLE)
+
+
+def marked(partner: Partner) -> None:
+    """The file, and the marker that shows that it is whole."""
+    partner.site.ask_for_markers()
+    partner.put("a.csv", PEOPLE)
+    partner.put("a.csv.done", b"")
+    partner.acknowledged.append(PEOPLE)
+
+
 def local(partner: Partner) -> None:
     """A program on the gateway's own machine moves a file into the inbox."""
     partner.site.put_locally("a.csv", PEOPLE)
@@ -215,5 +238,5 @@ def local(partner: Partner) -> None:
 
 
 SCRIPTS: dict[str, Script] = {
-    script.__name__: script for script in (put, rename, overwrite, resume, append, remove, local)
+    script.__name__: script for script in (put, rename, overwrite, resume, append, remove, held, marked, local)
 }

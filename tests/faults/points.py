@@ -112,6 +112,24 @@ CLAIMED = (
     Point("a file of a local program is known", "local", "after", "gateway.pickup.local", "landings.record_landing"),
 )
 
+HELD = (
+    Point("what looks cut off is not held yet", "held", "before", PASSAGE, "holds.hold_suspect"),
+    Point("what looks cut off is held", "held", "after", PASSAGE, "holds.hold_suspect"),
+    Point("the status file is written", "held", "after", "gateway.pickup.waiting", "durable.write"),
+    Point(
+        "the held drop is replaced in the ledger", "held", "before", LANDING, "move_into_inbox", inside="land", nth=2
+    ),
+    Point("the file that replaces a held one is claimed", "held", "before", SCAN, "take_file", nth=2),
+    Point("the status file is removed", "held", "after", PASSAGE, "waiting.remove"),
+)
+
+PROVED = (
+    Point("a marker is used up and not committed", "marked", "after", SETTLED, "drops.use_up"),
+    Point("a marker is used up and in the inbox", "marked", "before", SCAN, "take_leaving"),
+    Point("a used marker is out of the inbox", "marked", "before", CLAIM, "drops.left"),
+    Point("a used marker is done with", "marked", "after", CLAIM, "drops.left"),
+)
+
 BEGUN = (
     Point("the job is begun and not committed", "put", "after", JOBS, "move", inside="begin_next"),
     Point("the job is begun", "put", "before", PASSAGE, "Passage.run"),
@@ -139,12 +157,12 @@ IN_THE_WORKER = (
 )
 
 PUBLISHED = (
-    Point("before the first result is visible", "put", "before", PUBLISH, "os.rename", inside="publish"),
-    Point("the first result is visible", "put", "after", PUBLISH, "os.rename", inside="publish", nth=1),
-    Point("the second result is visible", "put", "after", PUBLISH, "os.rename", inside="publish", nth=2),
-    Point("the third result is visible", "put", "after", PUBLISH, "os.rename", inside="publish", nth=3),
-    Point("all results but the report are visible", "put", "after", PUBLISH, "os.rename", inside="publish", nth=4),
-    Point("the report is visible", "put", "after", PUBLISH, "os.rename", inside="publish", nth=5),
+    Point("before the first result is visible", "put", "before", PUBLISH, "os.rename", inside="move"),
+    Point("the first result is visible", "put", "after", PUBLISH, "os.rename", inside="move", nth=1),
+    Point("the second result is visible", "put", "after", PUBLISH, "os.rename", inside="move", nth=2),
+    Point("the third result is visible", "put", "after", PUBLISH, "os.rename", inside="move", nth=3),
+    Point("all results but the report are visible", "put", "after", PUBLISH, "os.rename", inside="move", nth=4),
+    Point("the report is visible", "put", "after", PUBLISH, "os.rename", inside="move", nth=5),
     Point("the end is not committed", "put", "after", JOBS, "drops.finish"),
     Point("the end is committed", "put", "after", PASSAGE, "jobs.finish"),
     Point("the staging folder is cleaned", "put", "after", PASSAGE, "shutil.rmtree", inside="publish"),
@@ -159,6 +177,8 @@ CRASHES = (
     *APPENDED,
     *REMOVED,
     *CLAIMED,
+    *HELD,
+    *PROVED,
     *BEGUN,
     *IN_THE_WORKER,
     *PUBLISHED,

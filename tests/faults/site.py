@@ -69,6 +69,16 @@ class Site:
         (self.root / "tenants" / ".new").replace(self.root / "tenants" / "acme.toml")
         self.feed = feeds[0]
 
+    def ask_for_markers(self) -> None:
+        """From now on the feed takes a file only with a marker."""
+        path = self.root / "tenants" / "acme.toml"
+        (self.root / "tenants" / ".new").write_text(path.read_text() + 'complete_on = "done_marker"\n')
+        (self.root / "tenants" / ".new").replace(path)
+
+    def is_held(self) -> bool:
+        """Whether a drop is held and its partner can see why."""
+        return any(self.outbox.glob("*.status.json"))
+
     def arm(self, *points: str) -> None:
         """Let the gateway fail at these points, once at each."""
         (self.root / "faults" / "armed").write_text("".join(f"{point}\n" for point in points))

@@ -172,6 +172,26 @@ def test_a_kill_between_the_use_of_a_marker_and_its_removal_makes_no_local_file_
     assert [drop["path"] for drop in site.ledger.rows("SELECT path FROM drops ORDER BY id")] == ["a.csv", "a.csv.done"]
 
 
+@pytest.mark.parametrize(
+    ("feed", "name", "content"),
+    [
+        ("marked", "a.csv.done", b""),
+        ("summed", "a.csv.sha256", DIGEST.encode()),
+    ],
+)
+def test_a_proof_that_is_sent_twice_is_not_taken_for_that_of_the_next_file(
+    site: Any, feed: str, name: str, content: bytes
+) -> None:
+    with site.picking_up():
+        site.upload("a.csv", feed=feed)
+        site.upload(name, content, feed=feed)
+        site.ended()
+        again = site.upload(name, content, feed=feed)
+        until(lambda: site.state(again) == "done")
+        second = site.upload("a.csv", b"identity\nnext\n", feed=feed)
+        until(lambda: site.state(second) == "held")
+
+
 @given(st.text(max_size=200))
 def test_whatever_a_checksum_file_holds_it_is_a_digest_or_nothing(text: str) -> None:
     found = checksum_in(text, "a.csv")
