@@ -81,12 +81,12 @@ class Alarm:
                     command, stdin=given, stdout=subprocess.DEVNULL, stderr=said, start_new_session=True
                 )
             except OSError as error:
-                log.error("on_quarantine cannot be started", job=one.job_id, error=str(error))
+                log.error("quarantine command cannot be started", job=one.job_id, error=str(error))
                 return True
             code = self._wait(process)
             if code:
                 how = f"exit code {code}" if code > 0 else signal.Signals(-code).name
-                log.error("on_quarantine failed", job=one.job_id, how=how, said=last_words(said.fileno()))
+                log.error("quarantine command failed", job=one.job_id, how=how, said=last_words(said.fileno()))
             return code is not None
 
     def _wait(self, process: subprocess.Popen[bytes]) -> int | None:
@@ -102,7 +102,7 @@ class Alarm:
             if not late:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     return process.wait(STOP_SECONDS)
-            log.error("on_quarantine is ended: it runs for too long", stopping=not late)
+            log.error("quarantine command is ended: it runs for too long", stopping=not late)
             os.killpg(process.pid, signal.SIGKILL)
             code = process.wait()
             return code if late else None

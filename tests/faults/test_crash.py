@@ -30,6 +30,7 @@ def check(site: Site, partner: Partner, undisturbed: Reference, script: str) -> 
     assert found.keys() - perhaps == expected.keys() - perhaps == digests(partner.acknowledged)
     assert found == {sha256: (undisturbed("overwrite") | expected)[sha256] for sha256 in found}
     check_transitions(site)
+    until(lambda: not list(site.inbox.iterdir()), lambda: f"left in the inbox: {list(site.inbox.iterdir())}")
 
 
 def run(site: Site, script: str, *points: Point) -> Partner:

@@ -235,7 +235,7 @@ def test_the_jobs_of_today_are_readable_with_the_sqlite3_program(ledger: Ledger)
 def test_a_job_that_waits_too_long_is_a_stuck_job(ledger: Ledger) -> None:
     job_id = claimed(ledger)
     assert ledger.rows("SELECT * FROM stuck_jobs") == []
-    jobs.begin_next(ledger, NOW - timedelta(minutes=20))
+    jobs.begin_next(ledger, clock.now() - timedelta(minutes=20))
     (stuck,) = ledger.rows("SELECT job, seconds FROM stuck_jobs")
     assert stuck["job"] == job_id
     assert 1190 < stuck["seconds"] < 1300

@@ -72,7 +72,7 @@ def test_a_command_that_fails_is_logged_and_not_repeated(
     with_command(site, sys.executable, "-c", FAILS)
     alarm_once(site)
     out = capsys.readouterr().out
-    assert "on_quarantine failed" in out
+    assert "quarantine command failed" in out
     assert "exit code 7" in out
     assert "the pager is broken" in out
     with_command(site, "/nowhere/pager")
@@ -80,7 +80,7 @@ def test_a_command_that_fails_is_logged_and_not_repeated(
         jobs.requeue(site.ledger, str(site.drop(quarantined).job_id), clock.now())
         until(lambda: site.state(quarantined) == "quarantined")
     alarm_once(site)
-    assert "on_quarantine cannot be started" in capsys.readouterr().out
+    assert "quarantine command cannot be started" in capsys.readouterr().out
 
 
 def test_a_command_that_hangs_is_ended_in_its_time_and_keeps_no_job_waiting(

@@ -2,39 +2,40 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from gateway import clock
-from gateway.ledger import drops, holds
+from gateway.ledger import holds
+from gateway.pickup.scan import Scan
 from tests.pickup.conftest import until
 
 EVENTS = b"identity,evtName,ts\nann,Bought,1700000000\n"
 
 
 def delayed_profiles(site: Any) -> str:
-    """A profile drop that has landed and will not settle for an hour."""
+    """A profile drop whose job pauses for an hour."""
     drop_id: str = site.upload("people.csv")
-    drops.change(site.ledger, drop_id, "1", settles_at=clock.now() + timedelta(hours=1))
+    assert Scan(site.live, site.ledger).claim_settled() == 1
+    pause_until(site, clock.now() + timedelta(hours=1))
     return drop_id
 
 
-def settle(site: Any, pickup: Any, drop_id: str) -> None:
-    drops.change(site.ledger, drop_id, "1", settles_at=clock.now())
-    pickup.wake()
+def pause_until(site: Any, end: datetime) -> None:
+    with site.ledger.transaction() as connection:
+        connection.execute("UPDATE jobs SET not_before = ? WHERE filename = 'people.csv'", (clock.text(end),))
 
 
 def test_events_wait_for_the_profiles_that_landed_before_them_and_the_partner_is_told(site: Any) -> None:
-    profiles = delayed_profiles(site)
-    with site.picking_up() as pickup:
+    delayed_profiles(site)
+    with site.picking_up():
         events = site.upload("bought.csv", EVENTS, feed="events")
         told = site.status("bought.csv", "events")
         assert (told["held_for"], told["until"]) == ("profiles", None)
         assert told["reason"] == "profiles that landed before go first: profiles/people.csv"
-        (job,) = site.jobs()
-        assert job.status == "pending_refresh"
+        assert [job.status for job in site.jobs()] == ["queued", "pending_refresh"]
         assert site.outbox_names("events") == ["bought.csv.status.json"]
-        settle(site, pickup, profiles)
+        pause_until(site, clock.now())
         first, second = sorted(site.ended(2), key=lambda job: job.status_since)
         until(lambda: "bought.csv.status.json" not in site.outbox_names("events"))
     assert (first.filename, second.filename, second.accepted_rows) == ("people.csv", "bought.csv", 1)
@@ -60,11 +61,11 @@ def test_an_operator_lets_events_go_before_their_profiles(site: Any) -> None:
 
 
 def test_events_that_wait_are_published_after_a_restart(site: Any) -> None:
-    profiles = delayed_profiles(site)
+    delayed_profiles(site)
     with site.picking_up():
         events = site.upload("bought.csv", EVENTS, feed="events")
         until(lambda: site.state(events) == "held")
-    drops.change(site.ledger, profiles, "1", settles_at=clock.now())
+    pause_until(site, clock.now())
     with site.picking_up():
         until(lambda: site.state(events) == "done")
     assert site.report("bought.csv", "events")["accepted_rows"] == 1
@@ -74,5 +75,4 @@ def test_refused_events_are_told_at_once(site: Any) -> None:
     delayed_profiles(site)
     with site.picking_up():
         site.upload("bought.csv", b"no such header\n1\n", feed="events")
-        (job,) = site.ended()
-        assert job.status == "failed"
+        assert [job.status for job in site.ended()] == ["queued", "failed"]
