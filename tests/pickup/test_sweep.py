@@ -108,6 +108,9 @@ def test_a_job_that_is_requeued_before_the_sweep_says_so_keeps_its_file(site: An
     drop = site.drop(processed(site))
     jobs.requeue(site.ledger, str(drop.job_id), clock.now())
     assert not retention.purge(site.ledger, drop, clock.now())
+    with site.picking_up():
+        until(lambda: site.state(drop.id) == "done")
+    assert not retention.purge(site.ledger, drop, clock.now()), "it has ended anew, so its time begins anew"
     assert site.drop(drop.id).purged_at is None
 
 
@@ -123,6 +126,14 @@ def test_results_go_after_outbox_days_with_the_empty_folders_of_partners(site: A
     assert list(site.outbox.iterdir()) == []
     assert site.jobs()[0].outbox_swept_at is not None
     assert sweep_after(site, LONG)["results"].count == 0
+
+
+def test_the_report_of_a_quarantined_drop_stays_until_an_operator_has_looked(site: Any) -> None:
+    drop_id = processed(site)
+    kept = outbox(site)
+    drops.move(site.ledger, drop_id, ("done",), "quarantined", "for a test")
+    assert sweep_after(site, timedelta(days=4000))["results"].count == 0
+    assert outbox(site) == kept
 
 
 def test_the_results_of_a_job_that_runs_again_are_never_swept(site: Any) -> None:
