@@ -48,6 +48,7 @@ class OpenUpload:
         self.failure: str | None = None
         self.client_mtime: datetime | None = None
         self._append = append
+        self._goes_on = False
         self._bytes_max = bytes_max
         self._written = Extents()
 
@@ -58,9 +59,9 @@ class OpenUpload:
         """Write the pieces one after the other at `offset`. A write that fails poisons the handle."""
         if self.failure is not None:
             raise asyncssh.SFTPFailure(self.failure)
-        if self._append:
-            offset = self.size
         try:
+            if self._append:
+                offset = self._place_of_appended(offset)
             if offset + length > self._bytes_max:
                 raise UploadRefused(f"{self}: a file of this feed may have {self._bytes_max} bytes; split it")
             self._written.add(offset, offset + length)
@@ -71,6 +72,22 @@ class OpenUpload:
             raise
         self.changed = True
         self.size = max(self.size, offset + length)
+
+    def _place_of_appended(self, offset: int) -> int:
+        """Where bytes for the end of the file belong.
+
+        A client that resumes says how much it saw there, and between its look and its write an older connection may
+        have brought more, or have been cut back. One that says 0 at first leaves the place to us.
+        """
+        if self._written.start is None:
+            self._goes_on = offset > 0
+            if offset > self.size:
+                raise UploadRefused(
+                    f"{self}: {self.size} bytes are here, and the upload goes on at {offset}; resume it once more"
+                )
+            if 0 < offset < self.size:
+                self.set_size(offset)
+        return offset if self._goes_on else self.size
 
     def read(self, offset: int, length: int) -> bytes:
         return os.pread(self.descriptor, length, offset)

@@ -158,6 +158,35 @@ async def test_append_writes_at_the_end_whatever_the_offset(server: Running) -> 
     assert server.inbox("a.csv").read_bytes() == b"hello world"
 
 
+async def half_sent(server: Running) -> None:
+    """An upload that breaks off with `hell` in the spool, though a client may have seen more or less of it."""
+    async with server.raw() as raw:
+        handle = await raw.open("/inbox/events/a.csv")
+        raw.write(handle, 0, b"hello")
+        assert (await raw.status())[1] == OK
+    await until(lambda: server.uploads() == [("a.csv", "incomplete", 4)])
+
+
+async def test_a_resume_behind_what_is_there_is_refused_and_can_be_made_again(server: Running) -> None:
+    await half_sent(server)
+    async with server.raw() as raw:
+        handle = await raw.open("/inbox/events/a.csv", WRITE_FLAG | APPEND_FLAG)
+        raw.write(handle, 5, b" world")
+        _, code, message = await raw.status()
+        assert code != OK
+        assert "4 bytes are here, and the upload goes on at 5" in message
+        raw.close(handle)
+        assert (await raw.status())[1] == FAILURE
+    assert server.drops() == []
+    async with server.raw() as raw:
+        handle = await raw.open("/inbox/events/a.csv", WRITE_FLAG | APPEND_FLAG)
+        raw.write(handle, 3, b"lo")
+        raw.write(handle, 5, b" world")
+        raw.close(handle)
+        assert await replies(raw, 3) == [OK, OK, OK]
+    assert server.inbox("a.csv").read_bytes() == b"hello world"
+
+
 async def test_a_handle_that_changed_nothing_lands_nothing(server: Running) -> None:
     async with server.client() as client, client.open("inbox/events/a.csv", "wb") as file:
         await file.write(b"hello")
