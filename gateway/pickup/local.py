@@ -18,6 +18,7 @@ from gateway.ledger.drops import Name
 from gateway.ledger.landings import Landing
 from gateway.pickup.folder import parent_of
 from gateway.pickup.holding import holding
+from gateway.pickup.names import NAME_BYTES_MAX
 from gateway.pickup.proofs import kind_of
 
 log = structlog.get_logger()
@@ -57,6 +58,9 @@ class LocalFiles:
         """A file of which the ledger knows no drop: one more look at it, and it lands when it is finished."""
         if not is_text(name[2]):
             self._complain(name, "its name is not UTF-8")
+            return
+        if len(name[2].rsplit("/", 1)[-1].encode()) > NAME_BYTES_MAX:
+            self._complain(name, f"its name has more than {NAME_BYTES_MAX} bytes")
             return
         sight = self._before.get(name)
         # One of the future is from before the clock was set back.

@@ -6,6 +6,8 @@ from fnmatch import fnmatchcase
 
 from gateway.config import FeedSettings
 
+NAME_BYTES_MAX = 210
+"""The longest name of a drop: its results and their hidden forms add up to 45 bytes, and a name may have 255."""
 TEMPORARY_NAMES = ("*.filepart", "*.partial", "*.part", "*.tmp", ".in.*", ".*")
 
 

@@ -25,6 +25,7 @@ from gateway.pickup.names import is_temporary
 from gateway.pickup.proofs import kind_of
 from gateway.sftp.handles import OpenUpload
 from gateway.sftp.names import Found, Names
+from gateway.sftp.new_names import refuse_bad_name, refuse_twin
 from gateway.sftp.paths import Place, feed_root, list_below
 from gateway.sftp.uploads import Login, Uploads, Wakes
 
@@ -52,6 +53,8 @@ class Inbox:
         if found is not None and flags & FXF_EXCL and flags & FXF_CREAT:
             raise FileExistsError(EEXIST, os.strerror(EEXIST), place.path)
         self._demand_folder(place)
+        if found is None:
+            self._refuse_new_name(place)
         self._restart_settling(place, "the client opened it again")
         append = bool(flags & FXF_APPEND)
         if found is None or flags & FXF_TRUNC:
@@ -101,6 +104,8 @@ class Inbox:
             self._unless_claimed(place, self._remove_standing, self.remove)
 
     def make_folder(self, place: Place) -> None:
+        self._demand_folder(place)
+        self._refuse_new_name(place)
         with parent_of(self._root(place), place.path) as (folder, name):
             os.mkdir(name, 0o750, dir_fd=folder)
             os.fsync(folder)
@@ -117,6 +122,8 @@ class Inbox:
             raise UploadRefused(f"{old}: the upload is not complete; finish it (reput) before it is renamed")
         if old == new:
             return
+        if target is None:
+            self._refuse_new_name(new, old)
         self._make_way(new, target, overwrite=overwrite)
         if found.claimed is not None:
             self._rename_claimed(found.claimed, old, new)
@@ -235,6 +242,13 @@ class Inbox:
         drop = self._names.waiting_drop(place)
         if drop is not None:
             drops.restart_settling(self._ledger, drop.id, clock.now(), self._settle_seconds, reason)
+
+    def _refuse_new_name(self, place: Place, old: Place | None = None) -> None:
+        refuse_bad_name(place, self._policy(place))
+        partials = uploads.partials(self._ledger, self._login.tenant, self._login.username, place.feed)
+        folder = place.path.rpartition("/")[0]
+        others = [row.path.rpartition("/")[2] for row in partials if row.path.rpartition("/")[0] == folder]
+        refuse_twin(self._root(place), place, others, old.path.rpartition("/")[2] if old else "")
 
     def _demand_folder(self, place: Place) -> None:
         """A folder that is not there is said now, and not after the last byte."""

@@ -15,6 +15,7 @@ from gateway import clock
 from gateway.errors import LedgerError
 from gateway.ledger import drops, holds, jobs
 from gateway.pickup.claim import archived_path
+from gateway.pickup.names import NAME_BYTES_MAX
 from gateway.pickup.scan import Scan
 from tests.pickup.conftest import PROFILES, until
 
@@ -230,3 +231,23 @@ def test_what_is_proved_to_be_whole_is_judged_at_once(site: Any) -> None:
         site.upload("b.csv.gz", gzip.compress(PROFILES)[:-9], feed="marked")
         site.upload("b.csv.gz.done", b"", feed="marked")
         until(lambda: [job.status for job in site.jobs()] == ["completed", "failed"])
+
+
+def test_the_longest_name_has_room_for_all_that_results_add_to_it(site: Any) -> None:
+    name = "n" * (NAME_BYTES_MAX - 4) + ".csv"
+    with site.picking_up():
+        first = site.upload(name, PROFILES, feed="repeats")
+        site.ended()
+        drops.change(site.ledger, first, "1", generation=999)
+        again = site.upload(name, CUT, feed="repeats")
+        assert site.status(f"{name}.g1000", "repeats")["held_for"] == "suspect"
+        holds.release(site.ledger, site.drop(again), clock.now())
+        site.ended(2)
+    assert site.report(f"{name}.g1000", "repeats")["rejected_rows"] == 1
+
+
+def test_a_local_file_whose_name_is_too_long_is_not_picked_up_and_holds_nobody_up(site: Any) -> None:
+    (site.inbox / ("n" * NAME_BYTES_MAX + ".csv")).write_bytes(PROFILES)
+    (site.inbox / "a.csv").write_bytes(PROFILES)
+    with site.picking_up():
+        assert [job.filename for job in site.ended()] == ["a.csv"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import asyncssh
@@ -177,3 +178,58 @@ async def test_no_other_subsystem_and_no_forwarding(server: Running) -> None:
             await connection.create_process(subsystem="other")
         with pytest.raises(asyncssh.ChannelOpenError):
             await connection.open_connection("127.0.0.1", server.port)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("a.csv.report.json", "results are called like this"),
+        ("A.CSV.Errors.csv", "results are called like this"),
+        ("a.csv.g2.status.json", "results are called like this"),
+        ("a.accepted.parquet", "results are called like this"),
+        ("a\u202evsc.csv", "invisible character U+202E"),
+        ("a\u200b.csv", "invisible character U+200B"),
+        ("a.csv ", "ends with a space"),
+        ("n" * 207 + ".csv", "has 211 bytes"),
+    ],
+)
+async def test_a_new_name_that_misleads_or_collides_is_refused_in_words(server: Running, name: str, words: str) -> None:
+    async with server.client() as client:
+        with pytest.raises(asyncssh.SFTPError, match=re.escape(words)):
+            await client.open(f"/inbox/events/{name}", "wb")
+        async with client.open("/inbox/events/plain.csv", "wb") as file:
+            await file.write(b"a\n")
+        with pytest.raises(asyncssh.SFTPError, match=re.escape(words)):
+            await client.rename("/inbox/events/plain.csv", f"/inbox/events/{name}")
+        with pytest.raises(asyncssh.SFTPError, match=re.escape(words)):
+            await client.mkdir(f"/inbox/events/{name}")
+    assert [path for path, *_ in server.drops()] == ["plain.csv"]
+
+
+async def test_rejected_rows_may_come_back_under_the_name_that_we_gave_them(server: Running) -> None:
+    async with server.client() as client, client.open("/inbox/events/a.csv.rejected.csv", "wb") as file:
+        await file.write(b"a\n")
+    assert [path for path, *_ in server.drops()] == ["a.csv.rejected.csv"]
+
+
+@pytest.mark.parametrize("twin", ["A.csv", "caf\u0065\u0301.csv", "\uff41.csv"])
+async def test_a_twin_of_a_name_that_is_there_is_refused_and_named(server: Running, twin: str) -> None:
+    async with server.client() as client:
+        for name in ("a.csv", "caf\u00e9.csv"):
+            async with client.open(f"/inbox/events/{name}", "wb") as file:
+                await file.write(b"a\n")
+        with pytest.raises(asyncssh.SFTPError, match="is there already and differs in case"):
+            await client.open(f"/inbox/events/{twin}", "wb")
+        # The same name again, and another case of it for the same file, are no twins.
+        async with client.open("/inbox/events/a.csv", "wb") as file:
+            await file.write(b"b\n")
+        await client.rename("/inbox/events/a.csv", "/inbox/events/A.csv")
+    assert sorted(path for path, _, state, _ in server.drops() if state == "landed") == ["A.csv", "caf\u00e9.csv"]
+
+
+async def test_a_twin_of_an_upload_under_way_is_refused(server: Running) -> None:
+    async with server.client() as client:
+        file = await client.open("/inbox/events/a.csv", "wb")
+        with pytest.raises(asyncssh.SFTPError, match=r"'a\.csv' is there already"):
+            await client.open("/inbox/events/A.csv", "wb")
+        await file.close()
