@@ -20,7 +20,6 @@ from gateway.ledger.uploads import UploadRow
 from gateway.pickup.claim import archived_path
 from gateway.pickup.landing import spool_path
 from gateway.sftp.paths import Place, feed_root, list_below, open_below, stat_below
-from gateway.sftp.spool import all_but_the_last
 from gateway.sftp.uploads import Login, Uploads
 
 
@@ -117,7 +116,7 @@ class Names:
             return None  # It is just landing, or on its way from a temporary name to the final one.
         handle = self._uploads.handle_of(row.id)
         # While it is being written out of order, the file is longer than what can be resumed.
-        size = all_but_the_last(handle.resumable()) if handle else status.st_size
+        size = handle.resumable() if handle else status.st_size
         return Found(Place("inbox", row.feed, row.path), status, size, partial=row)
 
     def _standing(self, place: Place) -> Found | None:
