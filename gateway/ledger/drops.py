@@ -152,6 +152,12 @@ def landed_by_upload(ledger: Ledger) -> list[DropRow]:
     return [drop_row(row) for row in found]
 
 
+def claimed(ledger: Ledger) -> list[DropRow]:
+    """The drops that jobs have and have not finished."""
+    unfinished = "state IN ('landed', 'settling', 'queued', 'claimed')"  # As the index has it.
+    return [drop_row(row) for row in ledger.rows(f"{SELECT} WHERE {unfinished} AND state = 'claimed'")]
+
+
 def came_by_rename(ledger: Ledger, drop: DropRow) -> bool:
     """Whether the client gave the whole file its final name by a rename from a temporary one."""
     return drop.upload_id is not None and uploads.was_closed(ledger, drop.upload_id)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from gateway.config import Settings
 from gateway.ledger import Ledger, drops
-from gateway.ledger.drops import DropRow
+from gateway.ledger.drops import DropRow, Name
 from gateway.pickup.folder import inbox, parent_of
 
 
@@ -61,6 +61,25 @@ def link_and_unlink(folder: int, name: str, inode: int, original: Path) -> None:
         original.unlink(missing_ok=True)
         os.link(name, original, src_dir_fd=folder, follow_symlinks=False)
     os.unlink(name, dir_fd=folder)
+
+
+def clear_the_name(settings: Settings, ledger: Ledger, name: Name) -> None:
+    """The file of a drop that is claimed or has ended leaves its name, if it still stands there after a kill.
+
+    Whoever changes the file of a name calls this first, and holds the name: those bytes are not the client's any more.
+    """
+    before = drops.newest(ledger, *name)
+    if before is not None and before.leaving:
+        take_leaving(settings, ledger, before)
+    elif before is not None and before.state == "claimed":
+        take_file(settings, before)
+
+
+def finish_claims(settings: Settings, ledger: Ledger) -> None:
+    """At start: take the files of claims that a kill cut short."""
+    for drop in drops.claimed(ledger):
+        with contextlib.suppress(OSError):  # Its job says so, and tries again.
+            take_file(settings, drop)
 
 
 def take_leaving(settings: Settings, ledger: Ledger, drop: DropRow) -> None:

@@ -17,7 +17,7 @@ from gateway.errors import UploadRefused
 from gateway.ledger import Ledger, drops, holds, landings, uploads
 from gateway.ledger.drops import DropRow
 from gateway.ledger.landings import Landing
-from gateway.pickup.claim import take_file, take_leaving
+from gateway.pickup.claim import clear_the_name
 from gateway.pickup.folder import inbox, parent_of, sync
 from gateway.pickup.holding import holding
 from gateway.pickup.proofs import kind_of
@@ -58,7 +58,7 @@ def land(
     )
     with holding((tenant, feed, path)):
         refuse_folder(settings, landing)
-        clear_the_name(settings, ledger, landing)
+        clear_the_name(settings, ledger, (tenant, feed, path))
         with ledger.transaction():
             uploads.close_upload(ledger, upload_id, found.st_size)
             drop = landings.record_landing(ledger, landing, supersedes=policy.on_overwrite == "replace")
@@ -82,15 +82,6 @@ def refuse_folder(settings: Settings, landing: Landing) -> None:
             return
     if stat.S_ISDIR(found.st_mode):
         raise UploadRefused(f"{landing.path}: a folder of that name is in the inbox; use another name")
-
-
-def clear_the_name(settings: Settings, ledger: Ledger, landing: Landing) -> None:
-    """A drop of that name that has settled keeps its bytes: they leave the inbox before the new ones come."""
-    before = drops.newest(ledger, landing.tenant, landing.feed, landing.path)
-    if before is not None and before.leaving:
-        take_leaving(settings, ledger, before)
-    elif before is not None and before.state == "claimed":
-        take_file(settings, before)
 
 
 def finish_landings(settings: Settings, ledger: Ledger) -> int:

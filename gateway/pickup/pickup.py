@@ -21,6 +21,7 @@ from gateway.engine import Engine
 from gateway.ledger import Ledger, drops, jobs
 from gateway.ledger.jobs import JobRow
 from gateway.pickup import sequence
+from gateway.pickup.claim import finish_claims
 from gateway.pickup.landing import finish_landings
 from gateway.pickup.passage import Passage
 from gateway.pickup.scan import Scan
@@ -58,6 +59,7 @@ class Pickup:
         """Finish what an earlier process left behind, then begin."""
         if unfinished := finish_landings(self._live.current, self._ledger):
             log.info("landings finished that were cut short", count=unfinished)
+        finish_claims(self._live.current, self._ledger)
         self._recover()
         self._watch.follow(self._live.current)
         slots = [(f"slot-{number}", self._slot) for number in range(self._live.current.gateway.engine.workers)]

@@ -19,6 +19,7 @@ from gateway.config import FeedSettings, LiveSettings, Settings
 from gateway.errors import LedgerError, UploadRefused
 from gateway.ledger import Ledger, drops, holds, landings, uploads, visible
 from gateway.ledger.drops import DropRow
+from gateway.pickup.claim import clear_the_name
 from gateway.pickup.folder import parent_of
 from gateway.pickup.holding import holding
 from gateway.pickup.names import is_temporary
@@ -166,6 +167,8 @@ class Inbox:
             self._uploads.land_stored(stored, old, new)
             return
         with holding(self._name(old), self._name(new)):
+            for place in (old, new):
+                clear_the_name(self._settings, self._ledger, self._name(place))
             drop = self._names.waiting_drop(old)
             if drop is not None and final:
                 kind = kind_of(new.path, self._policy(new))
@@ -203,6 +206,7 @@ class Inbox:
 
     def _remove_standing(self, place: Place) -> None:
         with holding(self._name(place)):
+            clear_the_name(self._settings, self._ledger, self._name(place))
             drop = self._names.waiting_drop(place)
             # Withdrawn first: between the two a claim must not find a drop whose file is gone.
             if drop is not None:

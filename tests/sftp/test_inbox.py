@@ -9,8 +9,10 @@ import pytest
 
 from gateway import clock
 from gateway.errors import LedgerError
-from gateway.ledger import uploads
+from gateway.ledger import drops, jobs, uploads
+from gateway.ledger.drops import DropRow
 from gateway.ledger.uploads import UploadRow
+from gateway.pickup.claim import archived_path
 from gateway.sftp.inbox import Inbox
 from gateway.sftp.names import Found, Names
 from gateway.sftp.paths import Place
@@ -60,6 +62,42 @@ async def test_a_rename_that_comes_too_late_is_remembered(server: Running, inbox
     assert names.find(PLACE) is None
     assert names.get(Place("inbox", "events", "b.csv")).size == 6
     assert server.drops() == [("a.csv", 1, "claimed", 6)]
+
+
+@pytest.fixture
+def half_claimed(server: Running, names: Names) -> DropRow:
+    """A drop that is claimed, and whose file still stands in the inbox: a kill came between the two."""
+    (drop,) = drops.settled(server.ledger, clock.now(), clock.now(), 1)
+    with server.ledger.transaction():
+        drops.queue(server.ledger, drop.id)
+        jobs.create(server.ledger, drop, None, clock.now())
+        drops.claim(server.ledger, drop.id, clock.now())
+    assert server.inbox("a.csv").exists()
+    return drops.get(server.ledger, drop.id)
+
+
+async def test_a_claimed_file_that_still_stands_is_not_removed_with_its_name(
+    server: Running, half_claimed: DropRow
+) -> None:
+    async with server.client() as client:
+        await client.remove("inbox/events/a.csv")
+        assert await client.listdir("inbox/events") == []
+    assert archived_path(server.live.current, half_claimed).read_bytes() == b"first\n"
+    assert server.drops() == [("a.csv", 1, "claimed", 6)]
+
+
+@pytest.mark.parametrize("is_target", [False, True])
+async def test_a_claimed_file_that_still_stands_is_neither_renamed_nor_renamed_over(
+    server: Running, half_claimed: DropRow, is_target: bool
+) -> None:
+    async with server.client() as client:
+        old, new = ("b.csv", "a.csv") if is_target else ("a.csv", "b.csv")
+        if is_target:
+            async with client.open("inbox/events/b.csv", "wb") as file:
+                await file.write(b"second\n")
+        await client.posix_rename(f"inbox/events/{old}", f"inbox/events/{new}")
+    assert archived_path(server.live.current, half_claimed).read_bytes() == b"first\n"
+    assert server.drops()[0] == ("a.csv", 1, "claimed", 6)
 
 
 async def test_a_time_that_comes_too_late_is_the_drops_still(server: Running, inbox: Inbox, names: Names) -> None:
