@@ -81,6 +81,8 @@ class Passage:
             log.error("job was cut short", job=self.job.id, tries=self.job.tries, error=str(error))
             if self.job.tries >= self.settings.gateway.pickup.tries_max:
                 return self.fail(drop, self.empty_staging(), f"processing was cut short {self.job.tries} times")
+            # On a full disk the ledger needs the space that the try has taken.
+            shutil.rmtree(self.staging, ignore_errors=True)
             jobs.try_again(self.ledger, self.job.id, str(error), clock.now(), self.pause())
         return None
 

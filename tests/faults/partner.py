@@ -126,15 +126,10 @@ def rename(partner: Partner) -> None:
                 return False
         return True
 
-    def send() -> None:
-        partner.put("a.csv.filepart", PEOPLE)
-        while not partner.surely(give_its_name):
-            # The answer may have been lost, and not the rename.
-            if partner.surely(lambda: partner.exists("a.csv")):
-                break
-            partner.put("a.csv.filepart", PEOPLE)
-
-    send()
+    partner.put("a.csv.filepart", PEOPLE)
+    # The answer may have been lost, and not the rename; the file, which was acknowledged, must be somewhere.
+    if not partner.surely(give_its_name):
+        assert partner.surely(lambda: partner.exists("a.csv")), "an acknowledged file is gone"
     partner.acknowledged.append(PEOPLE)
 
 
