@@ -176,6 +176,12 @@ class FeedSettings(Section):
     """The largest file that is taken, in bytes."""
     expanded_bytes_max: int = Field(default=20 * GIB, ge=1)
     """The most that a compressed file may expand to, in bytes."""
+    rows_max: int = Field(default=50_000_000, ge=1)
+    """The most rows that a file may have."""
+    columns_max: int = Field(default=4096, ge=1)
+    """The most columns that a header may have."""
+    line_bytes_max: int = Field(default=16 * 1024**2, ge=1, le=16 * 1024**2)
+    """The longest record, in bytes: 16 MiB at most."""
     problems_max: int = Field(default=100_000, ge=1)
     """The most problems that errors.csv lists; all are counted."""
     temporary_names: tuple[str, ...] = ()

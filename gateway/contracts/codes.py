@@ -67,6 +67,12 @@ _ALL = (
         "Check the delimiter; split the file where it really is so wide.",
     ),
     Code(
+        "too_many_rows",
+        "error",
+        "The file has more rows than this feed allows.",
+        "Split it into smaller files, each with the header.",
+    ),
+    Code(
         "too_many_errors",
         "error",
         "More rows are bad than this feed allows.",

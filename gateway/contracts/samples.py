@@ -39,6 +39,9 @@ def limits(policy: FeedSettings) -> dict[str, int | float]:
     return {
         "drop_bytes_max": policy.drop_bytes_max,
         "expanded_bytes_max": policy.expanded_bytes_max,
+        "rows_max": policy.rows_max,
+        "columns_max": policy.columns_max,
+        "line_bytes_max": policy.line_bytes_max,
         "max_error_rate": policy.max_error_rate,
         "problems_listed_max": policy.problems_max,
     }

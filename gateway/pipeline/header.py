@@ -18,7 +18,6 @@ from gateway.pipeline.source import Octets
 from gateway.pipeline.unknown import tell_unknown
 
 DELIMITERS = ",;\t|"
-COLUMNS_MAX = 4096
 SMART_QUOTES = frozenset("\u201c\u201d\u201e\u2018\u2019\u201a\u00ab\u00bb")
 
 
@@ -40,7 +39,7 @@ class Header:
     stop: int = 0
 
 
-def read_header(octets: Octets, contract: Contract, problems: Problems) -> Header:
+def read_header(octets: Octets, contract: Contract, problems: Problems, columns_max: int) -> Header:
     """The header in the first record of a CSV, or the contract's own columns where the file has none.
 
     Raises DropRefused for a header that cannot be used (C27 to C30, U21, U22), CutOff where it may be half of one.
@@ -57,7 +56,7 @@ def read_header(octets: Octets, contract: Contract, problems: Problems) -> Heade
         raise DropRefused("unterminated_quote", f"line {line}: the header cannot be read; check its quotes", line=line)
     note_delimiter(delimiter, line, problems)
     try:
-        refuse_unusable(names)
+        refuse_unusable(names, columns_max)
         refuse_missing(names, contract)
     except DropRefused as refusal:
         if end < len(octets):
@@ -132,10 +131,10 @@ def detect_delimiter(text: str, contract: Contract) -> str:
     return max(DELIMITERS, key=score)
 
 
-def refuse_unusable(names: list[str]) -> None:
-    if len(names) > COLUMNS_MAX:
+def refuse_unusable(names: list[str], columns_max: int) -> None:
+    if len(names) > columns_max:
         raise DropRefused(
-            "too_many_columns", f"the header has {len(names):,} columns; {COLUMNS_MAX:,} are allowed", line=1
+            "too_many_columns", f"the header has {len(names):,} columns; {columns_max:,} are allowed", line=1
         )
     seen: dict[str, int] = {}
     for position, name in enumerate(names, 1):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import polars as pl
 
+from gateway.config import FeedSettings
 from gateway.errors import DropRefused
 from gateway.pipeline.ahead import mapped
 from gateway.pipeline.cut_off import cut_of_header, cut_of_line, cut_of_record, tell
@@ -90,7 +91,7 @@ def read(source: Source, drop: Drop, problems: Problems) -> tuple[Header, Iterat
         if cut := cut_of_line(source.octets):
             tell(cut, drop, problems)
         return Header([]), ndjson_chunks(source, drop)
-    header = read_header(source.octets, drop.contract, problems)
+    header = read_header(source.octets, drop.contract, problems, drop.policy.columns_max)
     if cut := cut_of_header(header, source.octets, drop.contract):
         tell(cut, drop, problems)
     return header, csv_chunks(source, header, drop, problems)
@@ -102,7 +103,7 @@ def csv_chunks(source: Source, header: Header, drop: Drop, problems: Problems) -
         return replace(read, blank=piece.blank)
 
     def watched() -> Iterator[Piece]:
-        for piece in pieces(source, ord(header.delimiter), header.stop):
+        for piece in pieces(source, drop.policy, ord(header.delimiter), header.stop):
             if cut := cut_of_record(source, piece.records, len(header.names)):
                 tell(cut, drop, problems)
             yield piece
@@ -117,7 +118,7 @@ def ndjson_chunks(source: Source, drop: Drop) -> Iterator[Rows]:
         read = reader.rows(piece.records, piece.first_row)
         return replace(read, blank=piece.blank)
 
-    return mapped(rows, pieces(source, None, 0))
+    return mapped(rows, pieces(source, drop.policy, None, 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,12 +130,31 @@ class Piece:
     blank: int
 
 
-def pieces(source: Source, delimiter: int | None, begin: int) -> Iterator[Piece]:
-    """The records from `begin` on, in chunks that can be read apart from each other."""
+def pieces(source: Source, policy: FeedSettings, delimiter: int | None, begin: int) -> Iterator[Piece]:
+    """The records from `begin` on, in chunks that can be read apart from each other.
+
+    Raises DropRefused for a record that is longer, and for more rows, than the feed allows.
+    """
     row = 1
     for records in framed(source.octets, delimiter, CHUNK_BYTES):
         body = records.where(records.start >= begin)
         blank = is_blank(source.octets, body)
         kept = body.where(~blank)
+        refuse_long(kept, policy.line_bytes_max)
+        if row - 1 + len(kept) > policy.rows_max:
+            line = int(kept.line[policy.rows_max - row + 1])
+            raise DropRefused(
+                "too_many_rows", f"line {line}: this feed takes {policy.rows_max:,} rows in a file", line=line
+            )
         yield Piece(kept, row, int(blank.sum()))
         row += len(kept)
+
+
+def refuse_long(records: Records, bytes_max: int) -> None:
+    length = records.end - records.start
+    if len(length) and length.max() > bytes_max:
+        at = int((length > bytes_max).argmax())
+        line = int(records.line[at])
+        raise DropRefused(
+            "record_too_long", f"line {line}: the record has {length[at]:,} bytes; {bytes_max:,} are allowed", line=line
+        )

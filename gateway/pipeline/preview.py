@@ -57,7 +57,7 @@ def beginning(source: Source, drop: Drop, rows_max: int) -> Source:
     """The source cut behind its header and so many records."""
     delimiter, skip = None, 0
     if source.format == "csv":
-        header = read_header(source.octets, drop.contract, Problems(0))
+        header = read_header(source.octets, drop.contract, Problems(0), drop.policy.columns_max)
         delimiter, skip = ord(header.delimiter), header.stop
     stop, left = len(source.octets), rows_max
     for records in framed(source.octets, delimiter, 1):

@@ -276,3 +276,23 @@ def test_a_local_file_that_looks_cut_off_is_refused_and_a_gateway_is_said_to_hol
     assert seen.returncode == 2
     assert "a.csv would be held as suspect: line " in seen.stdout
     assert "Upload the whole file again." in seen.stdout
+
+
+@pytest.mark.parametrize(
+    ("policy", "code", "sentence"),
+    [
+        ({"rows_max": 1}, "too_many_rows", "line 3: this feed takes 1 rows in a file"),
+        ({"columns_max": 1}, "too_many_columns", "the header has 2 columns; 1 are allowed"),
+        ({"line_bytes_max": 4}, "record_too_long", "line 2: the record has 5 bytes; 4 are allowed"),
+    ],
+)
+def test_a_file_over_a_limit_of_its_feed_is_refused_and_the_report_says_which(
+    run: Run, policy: dict[str, int], code: str, sentence: str
+) -> None:
+    result = run(GOOD, PROFILES, **policy)
+    assert result.codes == {code: 1}
+    assert result.report["reason_for_failure"] == [sentence]
+
+
+def test_a_file_that_just_keeps_the_limits_of_its_feed_is_taken(run: Run) -> None:
+    assert run(GOOD, PROFILES, rows_max=2, columns_max=2, line_bytes_max=5).report["accepted_rows"] == 2
