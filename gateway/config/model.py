@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from gateway.config.mistakes import did_you_mean
 
@@ -48,6 +48,39 @@ class SftpSettings(Section):
     """How often a silent client is asked whether it is still there. 0 never asks."""
     handles_max_per_session: int = Field(default=256, ge=1)
     """How many files and folders a session may hold open at once."""
+
+
+class LimitSettings(Section):
+    """How much of the gateway one may take. Who is over a limit is told so in words."""
+
+    connections_max: int = Field(default=512, ge=2)
+    """How many connections there may be at once."""
+    connections_max_per_address: int = Field(default=128, ge=1)
+    """How many of them from one address; fewer than all, so that others can log in."""
+    connections_max_per_tenant: int = Field(default=128, ge=1)
+    """How many of them for one tenant; fewer than all, so that others can log in."""
+    connections_max_per_user: int = Field(default=64, ge=1)
+    """How many of them for one user."""
+    unauthenticated_max: int = Field(default=128, ge=1)
+    """How many connections may be logging in at once."""
+    unauthenticated_max_per_address: int = Field(default=32, ge=1)
+    """How many of them from one address."""
+    tries_max: int = Field(default=6, ge=1)
+    """How many wrong keys and passwords a connection may try."""
+    sessions_max_per_connection: int = Field(default=16, ge=1)
+    """How many sessions and commands a connection may have at once."""
+    idle_seconds: Seconds = 900
+    """After this long without a request, and without an open upload, a session is ended. 0 never ends one."""
+
+    @model_validator(mode="after")
+    def leaves_room(self) -> LimitSettings:
+        for key in ("connections_max_per_address", "connections_max_per_tenant"):
+            if getattr(self, key) >= self.connections_max:
+                raise ValueError(
+                    f"{key} = {getattr(self, key)} leaves nothing of connections_max = {self.connections_max} "
+                    "for others; make it smaller"
+                )
+        return self
 
 
 class DataSettings(Section):
@@ -109,6 +142,7 @@ class GatewaySettings(Section):
     """The whole of `gateway.toml`."""
 
     sftp: SftpSettings = SftpSettings()
+    limits: LimitSettings = LimitSettings()
     data: DataSettings = DataSettings()
     pickup: PickupSettings = PickupSettings()
     engine: EngineSettings = EngineSettings()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from gateway.ledger import Ledger
 from gateway.sftp.filesystem import Filesystem
 from gateway.sftp.handler import check_asyncssh
 from gateway.sftp.inbox import Inbox
+from gateway.sftp.limits import Doors
 from gateway.sftp.login import Keyring, LoginServer
 from gateway.sftp.names import Names
 from gateway.sftp.session import SftpSession
@@ -37,6 +39,7 @@ class SftpListener:
         self._ledger = ledger
         self._pickup = pickup
         self._keyring = Keyring(live)
+        self._doors = Doors()
         self._uploads = Uploads(live, ledger, pickup)
         self._connections: set[asyncssh.SSHServerConnection] = set()
         self._sessions: set[SftpSession] = set()
@@ -86,9 +89,11 @@ class SftpListener:
         self._keyring.close()
 
     def _login_server(self) -> LoginServer:
-        return LoginServer(self._keyring, self._connections, self._open_session)
+        return LoginServer(
+            self._keyring, self._connections, self._open_session, self._doors, self._live.current.gateway.limits
+        )
 
-    def _open_session(self, login: Login) -> SftpSession:
+    def _open_session(self, login: Login, on_end: Callable[[SftpSession], None]) -> SftpSession:
         def open_filesystem(channel: Any, tell: Any) -> Filesystem:
             names = Names(self._live, self._ledger, self._uploads, login)
             inbox = Inbox(self._live, self._ledger, self._pickup, self._uploads, names, login)
@@ -96,9 +101,14 @@ class SftpListener:
                 channel, tell, live=self._live, login=login, names=names, inbox=inbox, uploads=self._uploads
             )
 
+        def end(session: SftpSession) -> None:
+            self._sessions.discard(session)
+            on_end(session)
+
         session = SftpSession(
             open_filesystem,
-            on_end=self._sessions.discard,
+            on_end=end,
+            idle_seconds=self._live.current.gateway.limits.idle_seconds,
             handles_max=self._live.current.gateway.sftp.handles_max_per_session,
         )
         self._sessions.add(session)

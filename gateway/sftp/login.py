@@ -11,8 +11,9 @@ import argon2
 import asyncssh
 import structlog
 
-from gateway.config import LiveSettings, UserSettings
+from gateway.config import LimitSettings, LiveSettings, UserSettings
 from gateway.errors import ConfigError
+from gateway.sftp.limits import Doors
 from gateway.sftp.session import SftpSession
 from gateway.sftp.uploads import Login
 
@@ -20,6 +21,7 @@ log = structlog.get_logger(__name__)
 
 # Each verification takes 64 MiB and a good part of a core: a flood of guesses must not take all of them.
 PASSWORD_THREADS = 2
+HANG_UP_SECONDS = 1.0
 
 
 class Keyring:
@@ -85,20 +87,33 @@ class LoginServer(asyncssh.SSHServer):
         self,
         keyring: Keyring,
         connections: set[asyncssh.SSHServerConnection],
-        open_session: Callable[[Login], SftpSession],
+        open_session: Callable[[Login, Callable[[SftpSession], None]], SftpSession],
+        doors: Doors,
+        limits: LimitSettings,
     ) -> None:
         self._keyring = keyring
         self._connections = connections
         self._open_session = open_session
+        self._doors = doors
+        self._limits = limits
         self._login: Login | None = None
+        self._tries = 0
+        self._sent_away = False
+        self._sessions: set[SftpSession] = set()
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         self._connection = conn
         self._connections.add(conn)
+        self._address = str((self._info("peername") or [""])[0])
+        if refusal := self._doors.come(self._address, self._limits):
+            # As soon as the version is out, and before any key exchange: clients show it.
+            asyncio.get_running_loop().call_soon(self._send_away, refusal)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._connections.discard(self._connection)
+        self._doors.go(self._address, named=self._login is not None)
         if self._login is not None:
+            self._doors.log_out(self._login.tenant, self._login.username)
             log.info("logged out", tenant=self._login.tenant, user=self._login.username, address=self._login.address)
 
     def begin_auth(self, username: str) -> bool:
@@ -108,17 +123,21 @@ class LoginServer(asyncssh.SSHServer):
     def auth_completed(self) -> None:
         username = str(self._info("username"))
         tenant = self._keyring.tenant_of(username)
-        if tenant is None:
+        if tenant is None or self._sent_away:
             return
         address = (self._info("peername") or [None])[0]
         self._login = Login(tenant, username, address, self._info("client_version"))
         log.info("logged in", tenant=tenant, user=username, address=address, client=self._login.client)
+        if refusal := self._doors.log_in(self._address, tenant, username, self._limits):
+            self._send_away(refusal)
 
     def public_key_auth_supported(self) -> bool:
         return True
 
     def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
-        return self._keyring.knows_key(username, key)
+        known = self._keyring.knows_key(username, key)
+        self._count_try(known)
+        return known
 
     def password_auth_supported(self) -> bool:
         return self._keyring.takes_passwords
@@ -129,13 +148,37 @@ class LoginServer(asyncssh.SSHServer):
             # People type passwords where the username goes: an unknown one is not logged.
             user = username if self._keyring.tenant_of(username) else None
             log.warning("login refused", user=user, address=(self._info("peername") or [None])[0])
+        self._count_try(known)
         return known
 
     def kbdint_auth_supported(self) -> bool:
         return False
 
     def session_requested(self) -> SftpSession | bool:
-        return self._open_session(self._login) if self._login is not None else False
+        if self._login is None or self._sent_away:
+            return False
+        if len(self._sessions) >= self._limits.sessions_max_per_connection:
+            count = self._limits.sessions_max_per_connection
+            raise asyncssh.ChannelOpenError(
+                asyncssh.OPEN_RESOURCE_SHORTAGE, f"this connection has {count} sessions already; end one first"
+            )
+        session = self._open_session(self._login, self._sessions.discard)
+        self._sessions.add(session)
+        return session
+
+    def _count_try(self, known: bool) -> None:
+        self._tries += not known
+        if self._tries >= self._limits.tries_max and not known:
+            self._send_away(f"{self._tries} keys and passwords were wrong; check which one is yours, and connect again")
+
+    def _send_away(self, sentence: str) -> None:
+        """Tell it why, and hang up a moment later: a reset that overtakes the sentence would take it away."""
+        if not self._sent_away:
+            self._sent_away = True
+            log.warning("connection sent away", address=self._address, reason=sentence)
+            # Of asyncssh's own, which has no public way to send the sentence without closing at once.
+            self._connection._send_disconnect(asyncssh.DISC_TOO_MANY_CONNECTIONS, sentence, "en-US")
+            asyncio.get_running_loop().call_later(HANG_UP_SECONDS, self._connection.abort)
 
     def _info(self, name: str) -> Any:
         return self._connection.get_extra_info(name)

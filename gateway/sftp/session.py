@@ -38,10 +38,14 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
         open_filesystem: Callable[[Any, Callable[[str], None]], Filesystem],
         on_end: Callable[[SftpSession], None],
         handles_max: int,
+        idle_seconds: float,
     ) -> None:
         self._open_filesystem = open_filesystem
         self._on_end = on_end
         self._handles_max = handles_max
+        self._idle_seconds = idle_seconds
+        self._heard_at = 0.0
+        self._idle_timer: asyncio.TimerHandle | None = None
         self._buffer = PacketBuffer()
         self._replies: list[bytes] = []
         self._reply_bytes = 0
@@ -76,9 +80,13 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
         filesystem = self._open_filesystem(self._channel, self.tell)
         self._handler = RequestHandler(filesystem, self._feed, ReplyWriter(self._channel, self._send, self._close))
         self.served = asyncio.create_task(self._serve())
+        if self._idle_seconds:
+            self._heard_at = asyncio.get_running_loop().time()
+            self._look_later(self._idle_seconds)
 
     def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
         if datatype is None and self._command is None:
+            self._heard_at = asyncio.get_running_loop().time()
             self._buffer.feed(data)
             self._pump()
 
@@ -106,6 +114,21 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
                 self._channel.write_stderr(f"{sentence}\r\n".encode())
             self._told.add(sentence)
 
+    def _look_later(self, seconds: float) -> None:
+        self._idle_timer = asyncio.get_running_loop().call_later(seconds, self._look_for_idleness)
+
+    def _look_for_idleness(self) -> None:
+        """End the session when it has been silent for too long; one timer for all requests costs them nothing."""
+        silent = asyncio.get_running_loop().time() - self._heard_at
+        is_uploading = any(isinstance(handle, OpenUpload) for handle in self._handler.files.values())
+        if silent < self._idle_seconds:
+            self._look_later(self._idle_seconds - silent)
+        elif is_uploading or not self._feed.idle:
+            self._look_later(self._idle_seconds)
+        else:
+            self.tell(f"nothing was asked for {self._idle_seconds:g} seconds, so the session is ended; connect again")
+            self._give_up()
+
     async def _run(self, command: str) -> None:
         try:
             # What is wrong is in the result; it is not to be told twice.
@@ -128,6 +151,8 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
             log.error("sftp session failed", error=type(error).__name__, at=origin(error))
             self._close()
         finally:
+            if self._idle_timer is not None:
+                self._idle_timer.cancel()
             self._on_end(self)
 
     def _pump(self) -> None:

@@ -1,0 +1,80 @@
+"""Who may come in: the counts of open connections and sessions, and the sentences of those who are one too many.
+
+Everything here runs on the event loop.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from gateway.config import LimitSettings
+
+BUSY = "close a connection that you do not need, or try again in a minute"
+
+
+class Doors:
+    """The open connections of a gateway, by who is at the other end.
+
+    A tenant and an address may have a part of all connections only (`LimitSettings` sees to it), and those that are
+    not logged in are counted apart: whoever takes all that he may leaves room for others to log in.
+    """
+
+    def __init__(self) -> None:
+        self.connections = 0
+        self.unauthenticated = 0
+        self._by_address: Counter[str] = Counter()
+        self._unauthenticated_by_address: Counter[str] = Counter()
+        self._by_tenant: Counter[str] = Counter()
+        self._by_user: Counter[str] = Counter()
+
+    def come(self, address: str, limits: LimitSettings) -> str | None:
+        """A connection has come, and is counted until `go`; a sentence where it must not stay."""
+        refusal = self._full(address, limits)
+        self.connections += 1
+        self.unauthenticated += 1
+        self._by_address[address] += 1
+        self._unauthenticated_by_address[address] += 1
+        return refusal
+
+    def log_in(self, address: str, tenant: str, username: str, limits: LimitSettings) -> str | None:
+        """It has logged in, and counts for its tenant and user until `log_out`; a sentence where it must not stay."""
+        self._named(address)
+        refusal = None
+        if self._by_tenant[tenant] >= limits.connections_max_per_tenant:
+            refusal = f"your tenant has {limits.connections_max_per_tenant} connections already; {BUSY}"
+        elif self._by_user[username] >= limits.connections_max_per_user:
+            refusal = f"you have {limits.connections_max_per_user} connections already; {BUSY}"
+        self._by_tenant[tenant] += 1
+        self._by_user[username] += 1
+        return refusal
+
+    def log_out(self, tenant: str, username: str) -> None:
+        take(self._by_tenant, tenant)
+        take(self._by_user, username)
+
+    def go(self, address: str, *, named: bool) -> None:
+        """The connection has ended; `named` when it had logged in."""
+        self.connections -= 1
+        take(self._by_address, address)
+        if not named:
+            self._named(address)
+
+    def _named(self, address: str) -> None:
+        self.unauthenticated -= 1
+        take(self._unauthenticated_by_address, address)
+
+    def _full(self, address: str, limits: LimitSettings) -> str | None:
+        if self._by_address[address] >= limits.connections_max_per_address:
+            return f"your address has {limits.connections_max_per_address} connections already; {BUSY}"
+        if self._unauthenticated_by_address[address] >= limits.unauthenticated_max_per_address:
+            return f"{limits.unauthenticated_max_per_address} connections of your address are logging in; {BUSY}"
+        if self.connections >= limits.connections_max or self.unauthenticated >= limits.unauthenticated_max:
+            return "the gateway has as many connections as it takes; try again in a minute"
+        return None
+
+
+def take(counter: Counter[str], key: str) -> None:
+    """One less; a key that has none left is forgotten, or addresses would pile up."""
+    counter[key] -= 1
+    if counter[key] <= 0:
+        del counter[key]

@@ -1,0 +1,171 @@
+"""Every limit of `[limits]` is hit with a real client, and the client is told in words."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import asyncssh
+import pytest
+
+from gateway.config import LimitSettings
+from tests.sftp.conftest import Ended, Running, until
+
+Limited = Callable[..., Any]
+ADDRESSES = ("127.0.0.1", "127.0.0.2")
+
+
+@pytest.fixture
+def limited(root: Path) -> Limited:
+    """`limited(connections_max=2)`: a listener with these limits."""
+
+    @asynccontextmanager
+    async def call(**limits: float) -> AsyncIterator[Running]:
+        path = root / "gateway.toml"
+        lines = "".join(f"{key} = {value}\n" for key, value in limits.items())
+        path.write_text(f"{path.read_text()}[limits]\n{lines}")
+        running = Running(root)
+        await running.start()
+        try:
+            yield running
+        finally:
+            await running.listener.stop(0)
+            running.ledger.close()
+
+    return call
+
+
+async def openssh(server: Running, *options: str, user: str = "acme-up") -> Ended:
+    """OpenSSH's sftp, as loud as it is for people."""
+    command = [part for part in server.sftp_command(*options, user=user) if part != "-q"]
+    return await server.run(*command, given="pwd\n")
+
+
+async def test_an_address_may_have_so_many_connections_and_another_still_comes_in(limited: Limited) -> None:
+    async with limited(connections_max_per_address=2) as server, server.connected(), server.connected():
+        refused = await openssh(server)
+        assert refused.code == 255
+        assert "your address has 2 connections already; close a connection that you do not need" in refused.err
+        other = await openssh(server, "-o", f"BindAddress={ADDRESSES[1]}")
+        assert (other.code, other.err) == (0, "")
+
+
+async def test_the_gateway_takes_so_many_connections_in_all(limited: Limited) -> None:
+    limits = {"connections_max": 2, "connections_max_per_address": 1, "connections_max_per_tenant": 1}
+    # The second address cannot be told apart from a second tenant here: it stays logged out.
+    async with limited(**limits) as server, server.connected(), silent(server, ADDRESSES[1]):
+        refused = await openssh(server, "-o", "BindAddress=127.0.0.3")
+        assert refused.code == 255
+        assert "the gateway has as many connections as it takes; try again in a minute" in refused.err
+
+
+async def test_those_who_do_not_log_in_leave_room_for_other_addresses(limited: Limited) -> None:
+    async with limited(unauthenticated_max=3, unauthenticated_max_per_address=2) as server, AsyncExitStack() as stack:
+        for _ in range(2):
+            await stack.enter_async_context(silent(server, ADDRESSES[0]))
+        refused = await openssh(server)
+        assert "2 connections of your address are logging in" in refused.err
+        other = await openssh(server, "-o", f"BindAddress={ADDRESSES[1]}")
+        assert other.code == 0, other.err
+
+
+async def test_a_tenant_that_opens_every_connection_it_may_does_not_keep_another_out(
+    limited: Limited, root: Path
+) -> None:
+    text = (root / "tenants" / "acme.toml").read_text()
+    (root / "tenants" / "other.toml").write_text(text.replace("acme", "other"))
+    limits = {"connections_max": 4, "connections_max_per_address": 3, "connections_max_per_tenant": 3}
+    async with limited(**limits) as server, AsyncExitStack() as stack:
+        for _ in range(3):
+            await stack.enter_async_context(server.connected())
+        own = await openssh(server, "-o", f"BindAddress={ADDRESSES[1]}", user="acme-two")
+        assert own.code == 255
+        assert "your tenant has 3 connections already" in own.err
+        other = await openssh(server, "-o", f"BindAddress={ADDRESSES[1]}", user="other-up")
+        assert other.code == 0, other.err
+
+
+async def test_a_user_may_have_so_many_connections_and_gets_the_next_when_one_has_ended(limited: Limited) -> None:
+    async with limited(connections_max_per_user=1) as server:
+        async with server.connected():
+            refused = await openssh(server)
+            assert "you have 1 connections already" in refused.err
+            assert (await openssh(server, user="acme-two")).code == 0
+        await until(lambda: server.listener._doors.connections == 0)
+        assert (await openssh(server)).code == 0
+
+
+async def test_a_connection_may_try_so_many_keys(limited: Limited) -> None:
+    async with limited(tries_max=1) as server:
+        refused = await openssh(server, user="nobody")
+        assert refused.code == 255
+        assert "1 keys and passwords were wrong; check which one is yours" in refused.err
+
+
+async def test_a_connection_may_try_so_many_passwords(limited: Limited) -> None:
+    async with limited(tries_max=1) as server:
+        with pytest.raises(asyncssh.DisconnectError, match="1 keys and passwords were wrong"):
+            async with server.connected("acme-word", password="wrong", client_keys=[]):
+                pass
+
+
+async def test_a_connection_may_have_so_many_sessions(limited: Limited) -> None:
+    async with limited(sessions_max_per_connection=1) as server, server.connected() as connection:
+        async with connection.start_sftp_client():
+            with pytest.raises(asyncssh.ChannelOpenError, match="this connection has 1 sessions already; end one"):
+                await connection.run("sha256sum")
+        await until(lambda: not server.listener._sessions)
+        assert (await connection.run("sha256sum")).exit_status == 0
+
+
+async def test_a_session_that_asks_for_nothing_is_ended_with_a_sentence(limited: Limited) -> None:
+    async with limited(idle_seconds=0.2) as server:
+        command = ["ssh", *server.options(), "-p", str(server.port), "-s", "acme-up@127.0.0.1", "sftp"]
+        process = await asyncio.create_subprocess_exec(
+            *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+        )
+        assert process.stdin is not None
+        assert process.stderr is not None
+        err = await asyncio.wait_for(process.stderr.read(), 20)
+        process.stdin.close()
+        await process.wait()
+        assert b"nothing was asked for 0.2 seconds, so the session is ended; connect again" in err
+        await until(lambda: not server.listener._sessions)
+
+
+async def test_a_session_with_an_open_upload_is_not_idle(limited: Limited) -> None:
+    async with limited(idle_seconds=0.05) as server, server.raw() as raw:
+        handle = await raw.open("inbox/events/a.csv")
+        looked = 0
+        (session,) = server.listener._sessions
+        look = session._look_for_idleness
+
+        def counted() -> None:
+            nonlocal looked
+            looked += 1
+            look()
+
+        session._look_for_idleness = counted
+        await until(lambda: looked >= 3)
+        raw.close(handle)
+        assert (await raw.status())[1] == 0
+
+
+@pytest.mark.parametrize("key", ["connections_max_per_address", "connections_max_per_tenant"])
+def test_limits_that_leave_nothing_for_others_are_refused(key: str) -> None:
+    with pytest.raises(ValueError, match=f"{key} = 512 leaves nothing of connections_max = 512 for others"):
+        LimitSettings(**{key: 512})
+
+
+@asynccontextmanager
+async def silent(server: Running, address: str) -> AsyncIterator[None]:
+    """A connection that is open and does not log in."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port, local_addr=(address, 0))
+    assert await reader.readline() == b"SSH-2.0-gateway\r\n"
+    try:
+        yield
+    finally:
+        writer.close()
