@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import ipaddress
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,6 +21,7 @@ GIB: Final = 1024**3
 ROLES_THAT_UPLOAD: Final = frozenset({"admin", "creator", "approver"})
 
 Role = Literal["admin", "creator", "approver", "viewer"]
+Points = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Hours = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Days = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -83,6 +85,45 @@ class LimitSettings(Section):
         return self
 
 
+class DefenderSettings(Section):
+    """Who comes again and again without a login that works is refused for a while. An address collects points, and
+    apart from it a user; whose points reach the threshold is banned: the address gets no answer but until when (IPv6
+    by /64), the user cannot log in with a password, but with a key."""
+
+    enabled: bool = True
+    """Whether points are counted, and bans are in force."""
+    allow: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
+    """Addresses and networks that are never banned, as in "203.0.113.7" or "2001:db8:1::/48". An address from which
+    a proxy passes on everybody belongs here."""
+    threshold: float = Field(default=20, gt=0, allow_inf_nan=False)
+    """So many points are a ban."""
+    known_factor: float = Field(default=5, ge=1, allow_inf_nan=False)
+    """An address from which a key has logged in within the last 30 days may collect so many times the threshold."""
+    half_life_seconds: float = Field(default=600, gt=0, allow_inf_nan=False)
+    """After so long, half of the points are forgotten."""
+    ban_seconds: float = Field(default=600, gt=0, allow_inf_nan=False)
+    """How long the first ban lasts; each further one twice as long as the one before."""
+    ban_seconds_max: float = Field(default=86_400, gt=0, allow_inf_nan=False)
+    """The longest ban. After so long without another one, the next is a first one again."""
+    unknown_user_points: Points = 5
+    """For a username that there is not."""
+    password_points: Points = 2
+    """For a wrong password."""
+    key_points: Points = 1
+    """For a connection that offered keys, and none of them could log in."""
+    bad_packet_points: Points = 5
+    """For bytes that are not the protocol."""
+    no_login_points: Points = 1
+    """For a connection that ended in its key exchange."""
+
+    @field_validator("allow")
+    @classmethod
+    def networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for text in value:
+            ipaddress.ip_network(text)
+        return value
+
+
 class DataSettings(Section):
     """Where the data is: what partners drop and get back, the spool and the ledger."""
 
@@ -126,7 +167,7 @@ class RetentionSettings(Section):
     partial_hours: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 72
     """Uploads that broke off, or that never got their final name: so long can they be gone on with."""
     ledger_days: Days = 400
-    """The ledger's detail: transitions, and uploads. Drops and jobs stay."""
+    """The ledger's detail: transitions, uploads and the audit. Drops and jobs stay."""
 
 
 class LogSettings(Section):
@@ -143,6 +184,7 @@ class GatewaySettings(Section):
 
     sftp: SftpSettings = SftpSettings()
     limits: LimitSettings = LimitSettings()
+    defender: DefenderSettings = DefenderSettings()
     data: DataSettings = DataSettings()
     pickup: PickupSettings = PickupSettings()
     engine: EngineSettings = EngineSettings()

@@ -36,6 +36,25 @@ HOLDS = (
     "profiles",  # the profiles that landed before it go first (F6)
 )
 SWEPT = ("originals", "results", "uploads", "history")
+AUDITED = (
+    "login",
+    "logout",
+    "upload begin",
+    "upload",
+    "download",
+    "remove",
+    "rename",
+    "mkdir",
+    "rmdir",
+    "request",  # one that was refused, in words
+    "ban",
+    "unban",
+    "start",
+    "config",  # tenants, users or feeds have changed
+    "command",  # an operator's
+    "left out",  # more came at once than is written
+)
+AUDIT_RESULTS = ("ok", "refused", "failed")
 JOB_STATUSES = ("queued", "validating", "processing", "pending_refresh", "completed", "failed")
 
 
@@ -60,6 +79,7 @@ def m001_uploads_drops_jobs(db: sqlite_utils.Database) -> None:
         in_place INTEGER NOT NULL DEFAULT 0 CHECK (in_place IN (0, 1)), -- may write over older bytes
         address TEXT,
         client TEXT,                         -- the client's SSH version string
+        fingerprint TEXT,                    -- of the key that logged in; NULL: a password did
         reason TEXT                          -- why it ended in a state other than closed
     ) STRICT;
     CREATE INDEX uploads_of_name ON uploads (tenant, feed, path, id);
@@ -167,7 +187,7 @@ def m001_uploads_drops_jobs(db: sqlite_utils.Database) -> None:
     CREATE INDEX transitions_of ON transitions (subject, id);
     CREATE TRIGGER transitions_are_never_changed BEFORE UPDATE ON transitions
         BEGIN SELECT RAISE (ABORT, 'transitions are append-only'); END;
-    CREATE TABLE transitions_kept (          -- one row: the sweep may delete the transitions before `since`
+    CREATE TABLE transitions_kept (          -- one row: the sweep may delete transitions and audit before `since`
         id INTEGER PRIMARY KEY CHECK (id = 1),
         since TEXT NOT NULL {TIME.format("since")}
     ) STRICT;
@@ -181,6 +201,39 @@ def m001_uploads_drops_jobs(db: sqlite_utils.Database) -> None:
         count INTEGER NOT NULL,              -- files, or rows of the ledger
         bytes INTEGER NOT NULL               -- of the files
     ) STRICT;
+    CREATE TABLE audit (
+        id INTEGER PRIMARY KEY,
+        at TEXT NOT NULL {TIME.format("at")},
+        action TEXT NOT NULL {one_of("action", AUDITED)},
+        result TEXT NOT NULL {one_of("result", AUDIT_RESULTS)},
+        tenant TEXT,
+        username TEXT,                       -- a login; of a command, the user of the operating system
+        address TEXT,
+        fingerprint TEXT,                    -- of the key that logged in
+        client TEXT,                         -- the client's SSH version string
+        subject TEXT,                        -- what it was done to: a path, an address, a command
+        bytes INTEGER,
+        detail TEXT                          -- the rest, in words
+    ) STRICT;
+    CREATE INDEX audit_by_time ON audit (at);
+    CREATE INDEX audit_of_user ON audit (username, at);
+    CREATE INDEX audit_of_tenant ON audit (tenant, at);
+    CREATE INDEX audit_of_action ON audit (action, at);
+    CREATE TRIGGER audit_is_never_changed BEFORE UPDATE ON audit
+        BEGIN SELECT RAISE (ABORT, 'the audit is append-only'); END;
+    CREATE TRIGGER audit_is_kept BEFORE DELETE ON audit
+        WHEN OLD.at >= coalesce((SELECT since FROM transitions_kept), '')
+        BEGIN SELECT RAISE (ABORT, 'the audit is append-only; the sweep deletes what is older than ledger_days'); END;
+    CREATE TABLE bans (
+        kind TEXT NOT NULL {one_of("kind", ("address", "user"))},
+        subject TEXT NOT NULL,               -- an IPv4 address, an IPv6 network of /64, or a username
+        score REAL NOT NULL,                 -- as it was at `scored_at`; it decays
+        scored_at TEXT NOT NULL {TIME.format("scored_at")},
+        bans INTEGER NOT NULL,               -- how many there were: each is longer than the one before
+        banned_until TEXT {TIME.format("banned_until")},
+        known_at TEXT {TIME.format("known_at")}, -- when a key logged in from there, to the hour
+        PRIMARY KEY (kind, subject)
+    ) STRICT, WITHOUT ROWID;
     """  # noqa: S608 - only constraints of our own are put in.
     for statement in split(statements):
         db.execute(statement)

@@ -111,12 +111,26 @@ def forget_transitions(ledger: Ledger, before: datetime) -> int:
 
 
 def keep_since(connection: sqlite3.Connection, before: datetime) -> None:
-    """Let the trigger pass the deletion of older transitions. It only ever moves on."""
+    """Let the triggers pass the deletion of older transitions and audit. It only ever moves on."""
     connection.execute(
         "INSERT INTO transitions_kept (id, since) VALUES (1, ?) "
         "ON CONFLICT (id) DO UPDATE SET since = max(since, excluded.since)",
         (clock.text(before),),
     )
+
+
+def forget_audit(ledger: Ledger, before: datetime) -> int:
+    """Delete the audit before that time; how many rows."""
+    count, deleted = 0, PORTION
+    while deleted == PORTION:
+        with ledger.transaction() as connection:
+            keep_since(connection, before)
+            deleted = connection.execute(
+                "DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE at < ? ORDER BY at LIMIT ?)",
+                (clock.text(before), PORTION),
+            ).rowcount
+        count += deleted
+    return count
 
 
 def forget_uploads(ledger: Ledger, before: datetime) -> int:

@@ -18,6 +18,8 @@ from typing import Any
 
 from gateway import clock
 from gateway.errors import LedgerError
+from gateway.ledger import audit
+from gateway.ledger.audit import Event
 from gateway.ledger.connection import Ledger, find_one, new_id
 
 
@@ -37,6 +39,7 @@ class UploadRow:
     in_place: bool
     address: str | None
     client: str | None
+    fingerprint: str | None
     reason: str | None
 
     def to_dict(self) -> dict[str, Any]:
@@ -55,6 +58,7 @@ def open_upload(
     path: str,
     address: str | None,
     client: str | None,
+    fingerprint: str | None = None,
     in_place: bool = False,
 ) -> tuple[UploadRow, list[str]]:
     """A new upload, and the ids of the user's incomplete ones of that name, which it replaces.
@@ -71,11 +75,12 @@ def open_upload(
         for row in older:
             abort(ledger, row["id"], "a newer upload took its place")
         connection.execute(
-            "INSERT INTO uploads (id, tenant, username, feed, path, state, opened_at, in_place, address, client) "
-            "VALUES (?, ?, ?, ?, ?, 'open', ?, ?, ?, ?)",
-            (upload_id, tenant, username, feed, path, clock.text(clock.now()), in_place, address, client),
+            "INSERT INTO uploads (id, tenant, username, feed, path, state, opened_at, in_place, address, client, "
+            "fingerprint) VALUES (?, ?, ?, ?, ?, 'open', ?, ?, ?, ?, ?)",
+            (upload_id, tenant, username, feed, path, clock.text(clock.now()), in_place, address, client, fingerprint),
         )
         ledger.note_transition("upload", upload_id, None, "open")
+        _audit(ledger, get(ledger, upload_id), None)
         return get(ledger, upload_id), [row["id"] for row in older]
 
 
@@ -230,6 +235,26 @@ def _move(ledger: Ledger, upload_id: str, old: tuple[str, ...], new: str, size: 
             (new, ended_at, size, reason, upload_id, found),
         )
         ledger.note_transition("upload", upload_id, found, new, reason)
+        _audit(ledger, get(ledger, upload_id), reason)
+
+
+def _audit(ledger: Ledger, upload: UploadRow, reason: str | None) -> None:
+    """In the transaction of the upload's own transition: what a client was told is in is never lost here."""
+    audit.write(
+        ledger,
+        Event(
+            action="upload begin" if upload.state == "open" else "upload",
+            result="ok" if upload.state in ("open", "closed") else "failed",
+            tenant=upload.tenant,
+            username=upload.username,
+            address=upload.address,
+            fingerprint=upload.fingerprint,
+            client=upload.client,
+            subject=f"/inbox/{upload.feed}/{upload.path}",
+            bytes=upload.bytes,
+            detail=reason,
+        ),
+    )
 
 
 def _upload(row: sqlite3.Row) -> UploadRow:

@@ -43,7 +43,8 @@ def sweep(settings: Settings, ledger: Ledger, now: datetime, stopping: Stopping 
     if cuts.partials is not None:
         done["uploads"] = sweep_partials(settings, ledger, cuts.partials)
     if cuts.history is not None:
-        rows = retention.forget_transitions(ledger, cuts.history) + retention.forget_uploads(ledger, cuts.history)
+        forgotten = (retention.forget_transitions, retention.forget_uploads, retention.forget_audit)
+        rows = sum(forget(ledger, cuts.history) for forget in forgotten)
         done["history"] = Swept(rows, 0)
     for what, swept in done.items():
         if swept.count:

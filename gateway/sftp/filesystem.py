@@ -17,6 +17,7 @@ from asyncssh.constants import FXF_APPEND, FXF_CREAT, FXF_TRUNC, FXF_WRITE
 
 from gateway.config import LiveSettings, UserSettings
 from gateway.errors import UploadRefused
+from gateway.ledger.audit import AuditQueue
 from gateway.pickup.folder import AREAS, parent_of
 from gateway.sftp.answers import answer, answered, refusal, shown
 from gateway.sftp.attributes import attributes, folder_attributes
@@ -24,7 +25,7 @@ from gateway.sftp.handles import OpenFile, OpenUpload
 from gateway.sftp.inbox import Inbox, clock_time
 from gateway.sftp.names import Names
 from gateway.sftp.paths import Place, feed_root, list_below, normal, open_below, place_of, stat_below
-from gateway.sftp.uploads import Login, Uploads
+from gateway.sftp.uploads import Login, Uploads, event_of
 
 CHANGES = FXF_WRITE | FXF_APPEND | FXF_CREAT | FXF_TRUNC
 READING_AREAS = ("outbox", "samples")
@@ -43,6 +44,7 @@ class Filesystem(asyncssh.SFTPServer):
         names: Names,
         inbox: Inbox,
         uploads: Uploads,
+        audit: AuditQueue,
     ) -> None:
         super().__init__(channel)
         self.tell = tell
@@ -51,6 +53,7 @@ class Filesystem(asyncssh.SFTPServer):
         self._names = names
         self._inbox = inbox
         self._uploads = uploads
+        self._audit = audit
 
     def format_user(self, uid: int | None) -> str:
         return self._login.username
@@ -82,6 +85,8 @@ class Filesystem(asyncssh.SFTPServer):
             await (self._finish(file_obj) if file_obj.closing else self._break_off(file_obj))
         elif isinstance(file_obj, OpenFile):
             os.close(file_obj.descriptor)
+            size = file_obj.bytes_read
+            self._audit.add(event_of(self._login, "download", subject=str(file_obj), size=size))
 
     @answered
     async def stat(self, path: bytes) -> asyncssh.SFTPAttrs:
@@ -137,10 +142,12 @@ class Filesystem(asyncssh.SFTPServer):
             await asyncio.to_thread(self._remove_result, result, os.unlink)
         else:
             await asyncio.to_thread(self._inbox.remove, self._place_in_inbox(path))
+        await self._note("remove", path)
 
     @answered
     async def mkdir(self, path: bytes, attrs: asyncssh.SFTPAttrs) -> None:
         await asyncio.to_thread(self._inbox.make_folder, self._place_in_inbox(path))
+        await self._note("mkdir", path)
 
     @answered
     async def rmdir(self, path: bytes) -> None:
@@ -148,6 +155,7 @@ class Filesystem(asyncssh.SFTPServer):
             await asyncio.to_thread(self._remove_result, result, os.rmdir)
         else:
             await asyncio.to_thread(self._inbox.remove_folder, self._place_in_inbox(path))
+        await self._note("rmdir", path)
 
     @answered
     async def rename(self, oldpath: bytes, newpath: bytes) -> None:
@@ -198,6 +206,12 @@ class Filesystem(asyncssh.SFTPServer):
     async def _rename(self, oldpath: bytes, newpath: bytes, *, overwrite: bool) -> None:
         old, new = self._place_in_inbox(oldpath), self._place_in_inbox(newpath)
         await asyncio.to_thread(self._inbox.rename, old, new, overwrite=overwrite)
+        await self._note("rename", oldpath, f"to {new}")
+
+    async def _note(self, action: str, path: bytes, detail: str | None = None) -> None:
+        """Into the audit, before the client is told that it is done."""
+        event = event_of(self._login, action, subject=str(place_of(path)), detail=detail)
+        await asyncio.to_thread(self._audit.write, event)
 
     async def _entries(self, place: Place) -> AsyncIterator[asyncssh.SFTPName]:
         try:

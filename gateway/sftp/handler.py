@@ -140,6 +140,12 @@ def check_asyncssh() -> None:
         problems.extend(f"SFTPServerHandler has no table {name}" for name in missing)
     if not inspect.iscoroutinefunction(getattr(SFTPServerHandler, "run", None)):
         problems.append("SFTPServerHandler has no coroutine run()")
+    if list(inspect.signature(getattr(asyncssh.SSHServerConnection, "_send_disconnect", print)).parameters)[:3] != [
+        "self",
+        "code",
+        "reason",
+    ]:
+        problems.append("SSHServerConnection cannot send a disconnect with a sentence")
     if problems:
         raise ConfigError(
             f"asyncssh {asyncssh.__version__} does not fit this gateway: {'; '.join(problems)}; "

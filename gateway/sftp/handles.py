@@ -20,12 +20,15 @@ class OpenFile:
     def __init__(self, place: Place, descriptor: int) -> None:
         self.place = place
         self.descriptor = descriptor
+        self.bytes_read = 0
 
     def __str__(self) -> str:
         return str(self.place)
 
     def read(self, offset: int, length: int) -> bytes:
-        return os.pread(self.descriptor, length, offset)
+        content = os.pread(self.descriptor, length, offset)
+        self.bytes_read += len(content)
+        return content
 
 
 class OpenUpload:

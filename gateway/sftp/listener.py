@@ -13,6 +13,8 @@ import structlog
 from gateway.config import LiveSettings
 from gateway.errors import ConfigError
 from gateway.ledger import Ledger
+from gateway.ledger.audit import AuditQueue
+from gateway.sftp.defender import Defender
 from gateway.sftp.filesystem import Filesystem
 from gateway.sftp.handler import check_asyncssh
 from gateway.sftp.inbox import Inbox
@@ -20,7 +22,7 @@ from gateway.sftp.limits import Doors
 from gateway.sftp.login import Keyring, LoginServer
 from gateway.sftp.names import Names
 from gateway.sftp.session import SftpSession
-from gateway.sftp.uploads import Login, Uploads, Wakes
+from gateway.sftp.uploads import Login, Uploads, Wakes, event_of
 
 log = structlog.get_logger(__name__)
 
@@ -41,6 +43,8 @@ class SftpListener:
         self._keyring = Keyring(live)
         self._doors = Doors()
         self._uploads = Uploads(live, ledger, pickup)
+        self._audit = AuditQueue(ledger)
+        self._defender = Defender(live, ledger, self._audit)
         self._connections: set[asyncssh.SSHServerConnection] = set()
         self._sessions: set[SftpSession] = set()
         self._acceptor: asyncssh.SSHAcceptor | None = None
@@ -67,6 +71,8 @@ class SftpListener:
             "keepalive_interval": sftp.keepalive_seconds,
             "login_timeout": sftp.login_seconds_max,
         }
+        self._audit.start()
+        self._defender.start()
         self._acceptor = await asyncssh.listen(sftp.host, sftp.port, server_factory=self._login_server, **options)
         return self._acceptor.get_port()
 
@@ -87,10 +93,13 @@ class SftpListener:
         await finished([asyncio.ensure_future(connection.wait_closed()) for connection in connections])
         await finished([session.served for session in sessions if session.served is not None])
         self._keyring.close()
+        await asyncio.to_thread(self._defender.stop)
+        await asyncio.to_thread(self._audit.stop)
 
     def _login_server(self) -> LoginServer:
+        limits = self._live.current.gateway.limits
         return LoginServer(
-            self._keyring, self._connections, self._open_session, self._doors, self._live.current.gateway.limits
+            self._keyring, self._connections, self._open_session, self._doors, limits, self._defender, self._audit
         )
 
     def _open_session(self, login: Login, on_end: Callable[[SftpSession], None]) -> SftpSession:
@@ -98,15 +107,31 @@ class SftpListener:
             names = Names(self._live, self._ledger, self._uploads, login)
             inbox = Inbox(self._live, self._ledger, self._pickup, self._uploads, names, login)
             return Filesystem(
-                channel, tell, live=self._live, login=login, names=names, inbox=inbox, uploads=self._uploads
+                channel,
+                tell,
+                live=self._live,
+                login=login,
+                names=names,
+                inbox=inbox,
+                uploads=self._uploads,
+                audit=self._audit,
             )
 
         def end(session: SftpSession) -> None:
             self._sessions.discard(session)
             on_end(session)
 
+        def note_refusal(sentence: str) -> None:
+            self._audit.add(event_of(login, "request", "refused", detail=sentence))
+
+        def note_bad_packet(reason: str) -> None:
+            note_refusal(f"bad packet: {reason}")
+            self._defender.blame(login.address, self._defender.settings.bad_packet_points)
+
         session = SftpSession(
             open_filesystem,
+            note_refusal,
+            note_bad_packet,
             on_end=end,
             idle_seconds=self._live.current.gateway.limits.idle_seconds,
             handles_max=self._live.current.gateway.sftp.handles_max_per_session,

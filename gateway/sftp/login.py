@@ -13,15 +13,20 @@ import structlog
 
 from gateway.config import LimitSettings, LiveSettings, UserSettings
 from gateway.errors import ConfigError
+from gateway.ledger.audit import AuditQueue
+from gateway.sftp.defender import Defender, Visit
 from gateway.sftp.limits import Doors
 from gateway.sftp.session import SftpSession
-from gateway.sftp.uploads import Login
+from gateway.sftp.turning_away import turn_away
+from gateway.sftp.uploads import Login, event_of
 
 log = structlog.get_logger(__name__)
 
 # Each verification takes 64 MiB and a good part of a core: a flood of guesses must not take all of them.
 PASSWORD_THREADS = 2
 HANG_UP_SECONDS = 1.0
+
+BAD_PACKETS = (asyncssh.ProtocolError, asyncssh.MACError, asyncssh.CompressionError, asyncssh.ProtocolNotSupported)
 
 
 class Keyring:
@@ -90,7 +95,11 @@ class LoginServer(asyncssh.SSHServer):
         open_session: Callable[[Login, Callable[[SftpSession], None]], SftpSession],
         doors: Doors,
         limits: LimitSettings,
+        defender: Defender,
+        audit: AuditQueue,
     ) -> None:
+        self._defender = defender
+        self._audit = audit
         self._keyring = keyring
         self._connections = connections
         self._open_session = open_session
@@ -105,19 +114,31 @@ class LoginServer(asyncssh.SSHServer):
         self._connection = conn
         self._connections.add(conn)
         self._address = str((self._info("peername") or [""])[0])
+        self._visit = Visit(self._defender, self._audit, self._address or None)
+        self._banned = self._defender.refusal(self._address or None)
+        if self._banned is not None:
+            turn_away(conn, self._banned)
+            return
         if refusal := self._doors.come(self._address, self._limits):
             # As soon as the version is out, and before any key exchange: clients show it.
             asyncio.get_running_loop().call_soon(self._send_away, refusal)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._connections.discard(self._connection)
+        if self._banned is not None:
+            return
         self._doors.go(self._address, named=self._login is not None)
+        if self._login is None and not self._sent_away:
+            bad = isinstance(exc, BAD_PACKETS)
+            self._visit.ended(exc, self._info("client_version"), bad_packet=bad)
         if self._login is not None:
+            self._audit.add(event_of(self._login, "logout"))
             self._doors.log_out(self._login.tenant, self._login.username)
             log.info("logged out", tenant=self._login.tenant, user=self._login.username, address=self._login.address)
 
     def begin_auth(self, username: str) -> bool:
         self._keyring.refresh()
+        self._visit.begin(self._info("client_version"))
         return True
 
     def auth_completed(self) -> None:
@@ -126,7 +147,8 @@ class LoginServer(asyncssh.SSHServer):
         if tenant is None or self._sent_away:
             return
         address = (self._info("peername") or [None])[0]
-        self._login = Login(tenant, username, address, self._info("client_version"))
+        fingerprint = self._visit.logged_in(tenant, username)
+        self._login = Login(tenant, username, address, self._info("client_version"), fingerprint)
         log.info("logged in", tenant=tenant, user=username, address=address, client=self._login.client)
         if refusal := self._doors.log_in(self._address, tenant, username, self._limits):
             self._send_away(refusal)
@@ -136,6 +158,10 @@ class LoginServer(asyncssh.SSHServer):
 
     def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
         known = self._keyring.knows_key(username, key)
+        if known:
+            self._visit.key_known(key.get_fingerprint())
+        else:
+            self._visit.key_refused(self._keyring.tenant_of(username), username, key.get_fingerprint())
         self._count_try(known)
         return known
 
@@ -144,9 +170,17 @@ class LoginServer(asyncssh.SSHServer):
 
     async def validate_password(self, username: str, password: str) -> bool:
         known = await self._keyring.knows_password(username, password)
-        if not known:
+        tenant = self._keyring.tenant_of(username)
+        # After the verification, so that the answer takes as long as that to a wrong one, and says no more.
+        if known and self._defender.refuses_passwords(username):
+            self._visit.password_refused(tenant, username, "too many wrong passwords for this user; keys still work")
+            return False
+        if known:
+            self._visit.key_known(None)
+        else:
+            self._visit.password_refused(tenant, username)
             # People type passwords where the username goes: an unknown one is not logged.
-            user = username if self._keyring.tenant_of(username) else None
+            user = username if tenant else None
             log.warning("login refused", user=user, address=(self._info("peername") or [None])[0])
         self._count_try(known)
         return known

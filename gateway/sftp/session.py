@@ -36,11 +36,15 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
     def __init__(
         self,
         open_filesystem: Callable[[Any, Callable[[str], None]], Filesystem],
+        on_refusal: Callable[[str], None],
+        on_bad_packet: Callable[[str], None],
         on_end: Callable[[SftpSession], None],
         handles_max: int,
         idle_seconds: float,
     ) -> None:
         self._open_filesystem = open_filesystem
+        self._on_refusal = on_refusal
+        self._on_bad_packet = on_bad_packet
         self._on_end = on_end
         self._handles_max = handles_max
         self._idle_seconds = idle_seconds
@@ -56,6 +60,7 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
         self._ended = False
         self._command: str | None = None
         self._told: set[str] = set()
+        self._refused: set[str] = set()
         self.served: asyncio.Task[None] | None = None
         """Runs until every handle of the session is closed."""
 
@@ -108,6 +113,9 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
 
     def tell(self, sentence: str) -> None:
         """Show a refusal to a person: OpenSSH's sftp shows the code of an error only, but what comes on stderr too."""
+        if sentence not in self._refused and len(self._refused) < SENTENCES_MAX:
+            self._refused.add(sentence)
+            self._on_refusal(sentence)
         client = self._channel.get_extra_info("client_version", "")
         if "OpenSSH" in client and len(self._told) < SENTENCES_MAX and not self._channel.is_closing():
             if sentence not in self._told:
@@ -164,6 +172,7 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
             self._take_packets()
         except packets.BadPacket as error:
             log.warning("sftp packet cannot be framed", reason=str(error))
+            self._on_bad_packet(str(error))
             self._give_up()
         except Exception as error:
             log.error("sftp session failed", error=type(error).__name__, at=origin(error))

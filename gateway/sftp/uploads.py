@@ -18,6 +18,7 @@ import structlog
 from gateway.config import FeedSettings, LiveSettings, Settings
 from gateway.errors import UploadRefused
 from gateway.ledger import Ledger, uploads
+from gateway.ledger.audit import Event
 from gateway.ledger.uploads import UploadRow
 from gateway.pickup.folder import inbox, parent_of, sync
 from gateway.pickup.holding import holding
@@ -48,6 +49,21 @@ class Login:
     username: str
     address: str | None
     client: str | None
+    fingerprint: str | None = None
+    """Of the key that logged in."""
+
+
+def event_of(
+    login: Login,
+    action: str,
+    result: str = "ok",
+    subject: str | None = None,
+    size: int | None = None,
+    detail: str | None = None,
+) -> Event:
+    """What a login did, for the audit."""
+    who = (login.tenant, login.username, login.address, login.fingerprint, login.client)
+    return Event(action, result, *who, subject, size, detail)
 
 
 class Uploads:
@@ -90,6 +106,7 @@ class Uploads:
             path=place.path,
             address=login.address,
             client=login.client,
+            fingerprint=login.fingerprint,
             in_place=base is not None,
         )
         for upload_id in replaced:
