@@ -7,18 +7,19 @@ import contextlib
 import os
 import signal
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import structlog
 
 from gateway import contracts
 from gateway.alarm import Alarm
-from gateway.config import LiveSettings, Settings
+from gateway.config import LiveSettings, Settings, TenantSettings
 from gateway.contracts import samples
 from gateway.engine import Engine
 from gateway.errors import ConfigError, GatewayError
-from gateway.ledger import Ledger
+from gateway.ledger import Ledger, audit
+from gateway.ledger.audit import Event
 from gateway.locks import RESTORING, alone_in
 from gateway.pickup.folder import make_folders
 from gateway.pickup.pickup import Pickup
@@ -85,14 +86,17 @@ async def listen(
         raise GatewayError(f"cannot listen on {sftp.host}:{sftp.port}: {error.strerror or error}") from error
     try:
         announce(welcome(live.current, port))
+        await asyncio.to_thread(audit.write, ledger, Event("start", detail=f"{sftp.host}:{port}"))
         log.info("serving", host=sftp.host, port=port, data=str(live.current.data_dir))
-        await follow_settings(live, taken, pickup, stopping)
+        await follow_settings(live, ledger, taken, pickup, stopping)
         log.info("stopping: running jobs finish; a second signal ends them at once")
     finally:
         await listener.stop(SESSIONS_DRAIN_SECONDS)
 
 
-async def follow_settings(live: LiveSettings, taken: Settings, pickup: Pickup, stopping: asyncio.Event) -> None:
+async def follow_settings(
+    live: LiveSettings, ledger: Ledger, taken: Settings, pickup: Pickup, stopping: asyncio.Event
+) -> None:
     """Take changed tenants, users and feeds while nothing stops us; `taken` are those that are in use already."""
     while not stopping.is_set():
         with contextlib.suppress(TimeoutError):
@@ -101,11 +105,28 @@ async def follow_settings(live: LiveSettings, taken: Settings, pickup: Pickup, s
             live.refresh()
             # A login refreshes them too, so that what `refresh` returns here does not tell whether they are new.
             if taken is not live.current:
-                taken = live.current
+                before, taken = taken, live.current
                 log.info("settings have changed", tenants=sorted(taken.tenants))
+                await asyncio.to_thread(note_change, ledger, before, taken)
                 await asyncio.to_thread(take_settings, taken, pickup)
         except (ConfigError, OSError) as error:
             log.error("changed settings cannot be used; those from before stay", error=str(error))
+
+
+def note_change(ledger: Ledger, before: Settings, after: Settings) -> None:
+    """Say in the audit what of which tenant is configured otherwise now."""
+    for name in sorted(before.tenants.keys() | after.tenants.keys()):
+        old, new = (settings.tenants.get(name, TenantSettings()) for settings in (before, after))
+        changed = [
+            *(f"user {user}" for user in differing(old.users, new.users)),
+            *(f"feed {feed}" for feed in differing(old.feeds, new.feeds)),
+        ]
+        if old != new or (name in before.tenants) != (name in after.tenants):
+            audit.write(ledger, Event("config", tenant=name, detail=", ".join(changed) or "the tenant itself"))
+
+
+def differing(before: Mapping[str, object], after: Mapping[str, object]) -> list[str]:
+    return sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
 
 
 def take_settings(settings: Settings, pickup: Pickup) -> None:

