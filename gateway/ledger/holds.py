@@ -13,7 +13,7 @@ from gateway.ledger.drops import SELECT, DropRow, drop_row
 
 def hold(ledger: Ledger, drop: DropRow, held_for: str, reason: str, until: datetime | None) -> DropRow:
     """It is not to be processed yet. A claimed drop keeps its file and its job; the others stay in the inbox."""
-    drops.move(ledger, drop.id, (drop.state,), "held", reason, held_for=held_for, held_until=until)
+    drops.move(ledger, drop.id, (drop.state,), "held", reason, held_for=held_for, held_until=until, decided=None)
     return drops.get(ledger, drop.id)
 
 
@@ -21,13 +21,20 @@ def hold_suspect(ledger: Ledger, drop: DropRow, reason: str, until: datetime, no
     """Its job found that it looks cut off: the job goes back to the queue, and does not begin while it is held."""
     with ledger.transaction():
         jobs.return_to_queue(ledger, str(drop.job_id), "its drop looks cut off", now)
+        newest = drops.newest(ledger, *drop.name)
+        if newest is not None and newest.generation > drop.generation:
+            newer = "it looks cut off, and a newer upload of its name is here"
+            drops.supersede(ledger, drop.id, newer)
+            jobs.end_unbegun(ledger, str(drop.job_id), newer, now)
+            return drops.get(ledger, drop.id)
         return hold(ledger, drop, "suspect", reason, until)
 
 
 def held(ledger: Ledger, held_for: str | None = None) -> list[DropRow]:
     """The held drops, or those that wait for one thing; the oldest first."""
+    # The plus keeps SQLite from walking the whole table in the order of its key.
     found = ledger.rows(
-        f"{SELECT} WHERE state = 'held' AND held_for = coalesce(?, held_for) ORDER BY drops.id", (held_for,)
+        f"{SELECT} WHERE state = 'held' AND held_for = coalesce(?, held_for) ORDER BY +drops.id", (held_for,)
     )
     return [drop_row(row) for row in found]
 
@@ -86,7 +93,9 @@ def withdraw(ledger: Ledger, drop: DropRow, reason: str, leaving: str | None, no
         unbegun = drop.job_id is None or jobs.is_unbegun(ledger, drop.job_id)
         if not unbegun or not (drop.in_inbox or drop.state in ("held", "claimed")):
             raise LedgerError(f"drop {drop.id} is {drop.state}; it can be withdrawn only before it is processed")
-        drops.move(ledger, drop.id, (drop.state,), "withdrawn", reason, leaving=leaving if drop.in_inbox else None)
+        # To archive what is in the archive does no harm; a claimed file may still stand in the inbox after a kill.
+        leaves = leaving if drop.in_inbox or leaving == "archive" else None
+        drops.move(ledger, drop.id, (drop.state,), "withdrawn", reason, leaving=leaves)
         end_job(ledger, drop, reason, now)
 
 

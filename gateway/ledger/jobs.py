@@ -174,7 +174,9 @@ def begin_processing(ledger: Ledger, job_id: str, now: datetime) -> None:
 
 def stage(ledger: Ledger, job_id: str, outcome: str, now: datetime) -> None:
     """Its results are staged and durable; `outcome` is the JSON that publishing needs."""
-    move(ledger, job_id, IN_WORK, "pending_refresh", now, outcome=outcome)
+    decided = json.loads(outcome)
+    known = {name: decided.get(name) for name in ("contract_sha256", "duplicate_of")}
+    move(ledger, job_id, IN_WORK, "pending_refresh", now, outcome=outcome, **known)
 
 
 def finish(ledger: Ledger, job_id: str, ending: Ending, now: datetime, drop_end: DropEnd = "done") -> None:
@@ -288,13 +290,17 @@ def begun(ledger: Ledger) -> list[JobRow]:
 
 
 def original_of(ledger: Ledger, drop: DropRow, sha256: str, contract_sha256: str) -> str | None:
-    """The id of the first completed job of the feed with the same bytes under the same contract, itself no repeat."""
+    """The id of the first job of the feed with the same bytes under the same contract, itself no repeat.
+
+    One whose results are staged counts: only their publication is left.
+    """
     found = ledger.row(
         """
         SELECT jobs.id FROM drops JOIN jobs ON drop_id = drops.id
         WHERE drops.tenant = ? AND drops.feed = ? AND sha256 = ? AND contract_sha256 = ?
-          AND status = 'completed' AND duplicate_of IS NULL AND drops.id <> ?
-        ORDER BY jobs.id LIMIT 1
+          AND (status = 'completed' OR (status = 'pending_refresh' AND json_extract(outcome, '$.status') = 'completed'))
+          AND duplicate_of IS NULL AND drops.id <> ?
+        ORDER BY +jobs.id LIMIT 1
         """,
         (drop.tenant, drop.feed, sha256, contract_sha256, drop.id),
     )

@@ -11,6 +11,7 @@ from gateway.ledger.drops import DropRow
 
 ANEW = {"held_for": None, "held_until": None, "decided": None, "proof": None, "expected_sha256": None, "sha256": None}
 """What the ledger forgets about a drop whose bytes or name are others now."""
+REPLACED = ("kind", "bytes", "inode", "landed_at", "settles_at", "upload_id", "username", "client_mtime")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +58,15 @@ def is_replaced(drop: DropRow) -> bool:
     return drop.state in drops.UNSETTLED or (drop.state == "held" and drop.held_for != "profiles")
 
 
+def put_back(ledger: Ledger, before: DropRow, reason: str) -> None:
+    """The file that was to replace a drop could not be stored: the drop is what it was."""
+    columns = (*REPLACED, *ANEW, "claimed_at", "renamed_to", "hidden")
+    old = {column: getattr(before, column) for column in columns}
+    drops.move(ledger, before.id, ("landed",), before.state, reason, **old)
+
+
 def replace(ledger: Ledger, before: DropRow, landing: Landing) -> DropRow:
     """The same drop with other bytes: whoever uploads again before it settled, or while it is held, replaces it."""
-    columns = ("kind", "bytes", "inode", "landed_at", "settles_at", "upload_id", "username", "client_mtime")
     reason = "replaced while it was held" if before.state == "held" else "replaced before it settled"
     drops.move(
         ledger,
@@ -71,7 +78,7 @@ def replace(ledger: Ledger, before: DropRow, landing: Landing) -> DropRow:
         renamed_to=None,
         hidden=False,
         **ANEW,
-        **{column: getattr(landing, column) for column in columns},
+        **{column: getattr(landing, column) for column in REPLACED},
     )
     return drops.get(ledger, before.id)
 

@@ -123,6 +123,7 @@ def m001_uploads_drops_jobs(db: sqlite_utils.Database) -> None:
         WHERE state IN ('landed', 'settling', 'queued', 'claimed');
     CREATE INDEX drops_held ON drops (held_until) WHERE state = 'held';
     CREATE INDEX drops_leaving ON drops (id) WHERE leaving IS NOT NULL;
+    CREATE INDEX drops_shown ON drops (tenant, feed, coalesce(renamed_to, path));
     CREATE INDEX drops_quarantined ON drops (id) WHERE state = 'quarantined';
     CREATE INDEX drops_of_upload ON drops (upload_id);
     CREATE INDEX drops_archived ON drops (state_since)

@@ -189,7 +189,8 @@ def partial(ledger: Ledger, tenant: str, username: str, feed: str, path: str) ->
 def partials(ledger: Ledger, tenant: str, username: str, feed: str) -> list[UploadRow]:
     """The user's uploads of a feed that are still open or incomplete, the newest of each name."""
     rows = ledger.rows(
-        "SELECT * FROM uploads AS this WHERE tenant=? AND feed=? AND username=? AND state IN ('open', 'incomplete') "
+        "SELECT * FROM uploads AS this INDEXED BY uploads_open "
+        "WHERE tenant=? AND feed=? AND username=? AND state IN ('open', 'incomplete') "
         "AND NOT EXISTS (SELECT 1 FROM uploads AS newer WHERE newer.tenant=this.tenant AND newer.feed=this.feed "
         "AND newer.path=this.path AND newer.username=this.username AND newer.id > this.id) ORDER BY path",
         (tenant, feed, username),

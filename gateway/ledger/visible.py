@@ -14,7 +14,7 @@ CLAIMED = f"{SHOWN} AND hidden = 0"
 GRACED = f"""
     SELECT * FROM (
         {SELECT} WHERE drops.tenant = :tenant AND drops.feed = :feed AND {CLAIMED} AND claimed_at > :since
-        UNION {SELECT} WHERE state = 'held' AND drops.tenant = :tenant AND drops.feed = :feed AND {CLAIMED}
+        UNION {SELECT} WHERE state = 'held' AND +drops.tenant = :tenant AND +drops.feed = :feed AND {CLAIMED}
     )
 """  # noqa: S608 - only conditions of our own are put in; every value is bound.
 

@@ -6,6 +6,7 @@ a kill at any point the ledger says what is still to be done (DESIGN.md, invaria
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from datetime import datetime, timedelta
@@ -59,17 +60,36 @@ def land(
     with holding((tenant, feed, path)):
         refuse_folder(settings, landing)
         clear_the_name(settings, ledger, (tenant, feed, path))
+        before = drops.newest(ledger, tenant, feed, path)
         with ledger.transaction():
             uploads.close_upload(ledger, upload_id, found.st_size)
             drop = landings.record_landing(ledger, landing, supersedes=policy.on_overwrite == "replace")
         try:
             move_into_inbox(settings, upload_id, tenant, feed, path)
         except OSError as error:
-            reason = f"could not be moved into the inbox: {error.strerror}"
-            # It may stand there, when only an fsync failed: who was told that it is not in must not find it processed.
-            holds.withdraw(ledger, drop, reason, "delete", clock.now())
+            undo(settings, ledger, before, drop, f"could not be moved into the inbox: {error.strerror}")
             raise
     return drop.id
+
+
+def undo(settings: Settings, ledger: Ledger, before: DropRow | None, drop: DropRow, reason: str) -> None:
+    """A landing that failed after its commit. Its bytes stay in the spool, or come back there."""
+    back_into_spool(settings, drop)
+    if before is not None and before.id == drop.id:
+        landings.put_back(ledger, before, f"the upload that was to replace it {reason}")
+    else:
+        # Where it could not be taken out: who was told that it is not in must not find it processed.
+        holds.withdraw(ledger, drop, reason, "delete", clock.now())
+
+
+def back_into_spool(settings: Settings, drop: DropRow) -> None:
+    """It may stand in the inbox, when only an fsync failed."""
+    with (
+        contextlib.suppress(OSError),
+        parent_of(inbox(settings, drop.tenant, drop.feed), drop.path) as (folder, name),
+    ):
+        if os.stat(name, dir_fd=folder, follow_symlinks=False).st_ino == drop.inode:
+            os.rename(name, spool_path(settings, str(drop.upload_id)), src_dir_fd=folder)
 
 
 def refuse_folder(settings: Settings, landing: Landing) -> None:

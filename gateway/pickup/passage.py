@@ -23,7 +23,7 @@ from gateway.pickup import waiting
 from gateway.pickup.claim import original_path, take_file, work_dir
 from gateway.pickup.describe import describe, digest
 from gateway.pickup.holding import holding
-from gateway.pickup.sequence import hold_behind, profiles_before
+from gateway.pickup.sequence import hold_behind, kinds_of_feeds, profiles_before
 from gateway.pipeline.drop import Drop, Outcome, Suspect
 
 log = structlog.get_logger()
@@ -46,7 +46,7 @@ class Passage:
     def run(self) -> None:
         """From validating to the end, or back to the queue when the try was cut short."""
         if self.job.status == "pending_refresh":
-            self.publish(Outcome.from_json(str(self.job.outcome)))
+            self.publish_in_order(Outcome.from_json(str(self.job.outcome)))
             return
         drop_row = drops.get(self.ledger, self.job.drop_id)
         with holding(drop_row.name):
@@ -111,8 +111,16 @@ class Passage:
         if self.job.outcome is not None:
             retract(Outcome.from_json(self.job.outcome), self.outbox)
         jobs.stage(self.ledger, self.job.id, outcome.to_json(), clock.now())
+        self.publish_in_order(outcome)
+
+    def publish_in_order(self, outcome: Outcome) -> None:
+        """Publish, unless profiles go before these events and nobody has released them from that."""
         drop = drops.get(self.ledger, self.job.drop_id)
-        if outcome.counts.accepted and (profiles := profiles_before(self.settings, self.ledger, drop)):
+        released = drop.held_for == "profiles" and drop.decided is not None
+        profiles = None
+        if outcome.counts.accepted and not released:
+            profiles = profiles_before(kinds_of_feeds(self.settings, drop.tenant), self.ledger, drop)
+        if profiles is not None:
             hold_behind(self.ledger, drop, profiles)
         else:
             self.publish(outcome)

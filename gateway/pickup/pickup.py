@@ -111,8 +111,8 @@ class Pickup:
                 self._scan_once(rounds)
                 if version != (version := self._ledger.data_version()):
                     self._tell_slots()
-                if change != (change := self._ledger.change()):
-                    self._statuses.follow(self._live.current)
+                if change != (now := self._ledger.change()):
+                    change = now if self._statuses.follow(self._live.current) else None
             except Exception:  # Whatever it is, the drops of the next round must not wait for a restart.
                 log.exception("the scan failed; the next one comes")
                 self._stopping.wait(LEDGER_POLL_SECONDS)
@@ -184,8 +184,11 @@ class Pickup:
             with self._work:
                 self._running.discard(job.id)
             # The next generation of the name may have waited for this one, and events for these profiles.
-            self._resume_staged()
             self._tell_slots()
+            try:
+                self._resume_staged()
+            except Exception:  # The scan asks again; the slot must outlive it.
+                log.exception("what waits for profiles could not be looked at")
 
     def _begin_next(self) -> JobRow | None:
         with self._work:

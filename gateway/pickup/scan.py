@@ -152,6 +152,9 @@ def files_below(root: Path) -> Iterator[tuple[str, os.stat_result]]:
                 entries = list(found)
         except (FileNotFoundError, NotADirectoryError):
             continue  # Removed while the walk was under way.
+        except OSError as error:  # Too deep, or not ours to read: the others must not wait for it.
+            log.warning("folder is left out of the walk", error=error.strerror)
+            continue
         for entry in entries:
             path = f"{folder}{entry.name}"
             if entry.is_dir(follow_symlinks=False):

@@ -5,6 +5,7 @@ Reading and validating never wait; only the last step does.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 
 from gateway import contracts
@@ -15,9 +16,8 @@ from gateway.ledger.drops import DropRow
 from gateway.ledger.jobs import JobRow
 
 
-def profiles_before(settings: Settings, ledger: Ledger, drop: DropRow) -> DropRow | None:
+def profiles_before(kinds: Mapping[str, str], ledger: Ledger, drop: DropRow) -> DropRow | None:
     """The first of the unfinished profile drops that go before a drop of events; None for other drops."""
-    kinds = kinds_of_feeds(settings, drop.tenant)
     profiles = [feed for feed, kind in kinds.items() if kind == "profiles"]
     if kinds.get(drop.feed) != "events" or not profiles:
         return None
@@ -33,8 +33,10 @@ def hold_behind(ledger: Ledger, drop: DropRow, profiles: DropRow) -> None:
 def resumed(settings: Settings, ledger: Ledger) -> list[JobRow]:
     """The jobs whose staged results may be published now."""
     found = []
-    for drop in holds.held(ledger, "profiles"):
-        if drop.decided is not None or profiles_before(settings, ledger, drop) is None:
+    waiting = holds.held(ledger, "profiles")
+    kinds = {tenant: kinds_of_feeds(settings, tenant) for tenant in {drop.tenant for drop in waiting}}
+    for drop in waiting:
+        if drop.decided is not None or profiles_before(kinds[drop.tenant], ledger, drop) is None:
             reason = "released by an operator" if drop.decided else "the profiles before it are done"
             holds.decide(ledger, drop, drop.decided, reason, drop.settles_at)
             found.append(jobs.get(ledger, str(drop.job_id)))

@@ -74,12 +74,13 @@ def is_repeated(settings: Settings, proof: DropRow, file: DropRow, now: datetime
 
     It must not be taken for the proof of the next file of that name.
     """
-    if file.claimed_at is None or file.proof != proof.kind:
+    grace = timedelta(seconds=settings.gateway.pickup.grace_seconds)
+    if file.claimed_at is None or file.proof != proof.kind or now - file.claimed_at > grace:
         return False
     if proof.kind == "sha256":
         root = inbox(settings, proof.tenant, proof.feed)
         return read_checksum(root, proof.path, file.path.rsplit("/", 1)[-1]) == file.expected_sha256
-    return now - file.claimed_at < timedelta(seconds=settings.gateway.pickup.grace_seconds)
+    return True
 
 
 def settle_data(settings: Settings, ledger: Ledger, drop: DropRow, taken: Taken) -> None:

@@ -40,19 +40,27 @@ class Statuses:
         self._shown: dict[Path, DropRow] = {}
         self._is_begun = False
 
-    def follow(self, settings: Settings) -> None:
-        """Write those of new holds, and remove those of holds that have ended."""
+    def follow(self, settings: Settings) -> bool:
+        """Write those of new holds, and remove those of holds that have ended; False when a disk did not let us."""
         # Where a file and what is to prove it both wait, the file's own state is the one to know.
         by_kind = sorted(holds.held(self._ledger), key=lambda drop: drop.kind == "data")
         held = {status_path(settings, self._ledger, drop): drop for drop in by_kind}
+        is_done = True
         left_over = set() if self._is_begun else standing(settings)
         for path in (self._shown.keys() | left_over) - held.keys():
-            self._shown.pop(path, None)
-            remove(path)
-        self._is_begun = True
+            if remove(path):
+                self._shown.pop(path, None)
+            else:
+                is_done = False
+        self._is_begun = self._is_begun or is_done
         for path, drop in held.items():
-            if self._shown.get(path) != drop and show(path, drop):
+            if self._shown.get(path) == drop:
+                continue
+            if show(path, drop):
                 self._shown[path] = drop
+            else:
+                is_done = False
+        return is_done
 
 
 def standing(settings: Settings) -> set[Path]:
@@ -114,9 +122,11 @@ def hint(drop: DropRow) -> str:
     return HINTS[str(drop.held_for)].replace("{name}", file.rsplit("/", 1)[-1])
 
 
-def remove(path: Path) -> None:
-    """The wait is over."""
+def remove(path: Path) -> bool:
+    """The wait is over; False when the file cannot be removed now."""
     try:
         path.unlink(missing_ok=True)
     except OSError as error:
-        log.warning("status file cannot be removed", file=path.name, error=str(error))
+        log.warning("status file cannot be removed yet", file=path.name, error=str(error))
+        return False
+    return True

@@ -13,6 +13,7 @@ from gateway import clock
 from gateway.config import Settings
 from gateway.ledger import Ledger, retention
 from gateway.ledger.jobs import JobRow
+from gateway.pickup.proofs import SUFFIXES
 from gateway.pipeline.drop import Outcome
 from gateway.retention.swept import Stopping, Swept, is_older, never
 
@@ -86,7 +87,8 @@ def possible_drops(path: str) -> list[str]:
     folder, slash, name = path.rpartition("/")
     parts = name.removeprefix(".").split(".")
     names = [".".join(parts[:count]) for count in range(1, len(parts) + 1)]
-    return [f"{folder}{slash}{one}" for one in names]
+    # What only proves a file has its status under the name of the file.
+    return [f"{folder}{slash}{one}{suffix}" for one in names for suffix in ("", *SUFFIXES.values())]
 
 
 def remove_if_empty(folder: Path) -> None:
