@@ -60,7 +60,7 @@ def record(command: str, values: dict[str, Any], root: Path | None, failure: Bas
         arguments = " ".join(f"{name}={shown(value)}" for name, value in values.items() if value and name != "root")
         result = "ok" if failure is None else "failed"
         audit.write(ledger, Event("command", result, username=operator(), subject=command, detail=arguments or None))
-    except Exception:
+    except Exception:  # Whatever it is, what the command did is done.
         click.echo("Warning: the command could not be written into the audit.", err=True)
     finally:
         ledger.close()
