@@ -18,7 +18,7 @@ IN_INBOX = "state IN ('landed', 'settling', 'queued', 'held') AND (state <> 'hel
 WAITING = f"""
     SELECT path, id, inode, bytes FROM drops INDEXED BY drops_in_inbox
     WHERE tenant = ? AND feed = ? AND {IN_INBOX}
-"""  # noqa: S608
+"""  # noqa: S608 - only a condition of our own is put in.
 UNSETTLED = ("landed", "settling")
 ENDED = ("done", "duplicate", "quarantined")
 SELECT = "SELECT drops.*, jobs.id AS job_id FROM drops LEFT JOIN jobs ON jobs.drop_id = drops.id"

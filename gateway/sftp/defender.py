@@ -187,7 +187,7 @@ class Defender:
                 kept = set(self._standings)
             try:
                 bans.save(self._ledger, changed.values(), found - kept)
-            except Exception:  # Whatever it is, the next round saves all that is new.
+            except Exception:  # Kept for the next round, which the thread goes on to.
                 self._changed |= changed.keys()
                 raise
         self._saved = (found & kept) | changed.keys()

@@ -160,7 +160,7 @@ class Uploads:
         try:
             os.ftruncate(handle.descriptor, size)
             self._interrupt(handle.row.id, size, reason)
-        except Exception:
+        except Exception:  # Raised again: whatever it is, the client has no OK.
             # A full disk, mostly: the ledger is told when the next upload begins.
             self._untold[handle.row.id] = size, reason
             raise
@@ -188,7 +188,7 @@ class Uploads:
                 os.fsync(folder)
         try:
             self._land(row, new, time_of_client(row, spooled))
-        except Exception:
+        except Exception:  # Raised again, once the file has its temporary name back.
             self._recall(row.id)
             # The client was told that it is stored: it keeps its temporary name, and can be renamed again.
             self._store_temporary(row, self._spooled(row.id).stat().st_size)
