@@ -86,7 +86,7 @@ async def listen(
         raise GatewayError(f"cannot listen on {sftp.host}:{sftp.port}: {error.strerror or error}") from error
     try:
         announce(welcome(live.current, port))
-        await asyncio.to_thread(audit.write, ledger, Event("start", detail=f"{sftp.host}:{port}"))
+        await asyncio.to_thread(audit.note, ledger, Event("start", detail=f"{sftp.host}:{port}"))
         log.info("serving", host=sftp.host, port=port, data=str(live.current.data_dir))
         await follow_settings(live, ledger, taken, pickup, stopping)
         log.info("stopping: running jobs finish; a second signal ends them at once")
@@ -122,7 +122,7 @@ def note_change(ledger: Ledger, before: Settings, after: Settings) -> None:
             *(f"feed {feed}" for feed in differing(old.feeds, new.feeds)),
         ]
         if old != new or (name in before.tenants) != (name in after.tenants):
-            audit.write(ledger, Event("config", tenant=name, detail=", ".join(changed) or "the tenant itself"))
+            audit.note(ledger, Event("config", tenant=name, detail=", ".join(changed) or "the tenant itself"))
 
 
 def differing(before: Mapping[str, object], after: Mapping[str, object]) -> list[str]:

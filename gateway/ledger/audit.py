@@ -56,6 +56,14 @@ def write(ledger: Ledger, *events: Event) -> None:
         connection.executemany(INSERT, [tuple(event.to_dict()[name] for name in COLUMNS) for event in events])
 
 
+def note(ledger: Ledger, event: Event) -> None:
+    """Append what has been done already: a ledger that fails, on a full disk mostly, undoes nothing and is logged."""
+    try:
+        write(ledger, event)
+    except Exception as error:
+        log.error("audit cannot be written", action=event.action, error=type(error).__name__)
+
+
 def query(
     *, username: str | None, tenant: str | None, action: str | None, since: datetime | None, limit: int
 ) -> tuple[str, list[Any]]:
@@ -111,11 +119,8 @@ class AuditQueue:
             self._left_out += 1
 
     def write(self, event: Event) -> None:
-        """Blocks until it is written. What it tells of has been done, so that a ledger that fails is only logged."""
-        try:
-            write(self._ledger, event)
-        except Exception as error:
-            log.error("audit cannot be written", action=event.action, error=type(error).__name__)
+        """Blocks until it is written, as `note` does it."""
+        note(self._ledger, event)
 
     def _write_on(self) -> None:
         while not self._stopping.wait(FLUSH_SECONDS):

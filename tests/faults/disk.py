@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -18,16 +21,31 @@ class SmallDisk:
 
     def fill(self, leave: int = 0) -> None:
         """Take all the space, but `leave` bytes of it."""
-        found = os.statvfs(self.path)
         with self._filling.open("ab") as file:
-            os.posix_fallocate(file.fileno(), file.tell(), found.f_bavail * found.f_frsize - leave)
+            # The gateway writes meanwhile: what was free a moment ago may be less by now, or more.
+            while (wanted := self._free_bytes() - leave) > 0:
+                with at_most_full():
+                    os.posix_fallocate(file.fileno(), file.seek(0, os.SEEK_END), wanted)
 
     def free(self) -> None:
         """There is space again."""
         self._filling.unlink(missing_ok=True)
+
+    def _free_bytes(self) -> int:
+        found = os.statvfs(self.path)
+        return found.f_bavail * found.f_frsize
 
     def end(self) -> None:
         self._do("umount", str(self.path))
 
     def _do(self, *command: str) -> None:
         subprocess.run([*([] if os.geteuid() == 0 else ["sudo", "-n"]), *command], check=True)
+
+
+@contextmanager
+def at_most_full() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
