@@ -47,7 +47,10 @@ def restore(source: Path, root: Path, *, replace: bool) -> Restored:
         settings = Settings(root=root, gateway=load_gateway(root), tenants={})
         make_durably(settings.data_dir)
         with alone_in(settings.data_dir):
-            moved_to = make_way(settings, replace=replace)
+            check_way(settings, replace=replace)
+            # First of all: a gateway that started while the old ledger is aside would begin with an empty one.
+            durable.write(settings.data_dir / RESTORING, f"{source}\n".encode())
+            moved_to = make_way(settings)
             restore_data(source, settings, sizes)
     except OSError as error:
         raise BackupError(f"{source}: the backup cannot be restored: {error}") from error
@@ -66,15 +69,19 @@ def restore_config(source: Path, root: Path, sizes: dict[str, int]) -> None:
     sync_folders(root)
 
 
-def make_way(settings: Settings, *, replace: bool) -> Path | None:
-    """Move what is in the data directory aside, when that was asked for or is the half of an earlier restore."""
-    there = [settings.data_dir / name for name in DATA if (settings.data_dir / name).exists()]
-    if not any(has_files(path) for path in there):
-        return None
-    if not replace and not (settings.data_dir / RESTORING).exists():
+def check_way(settings: Settings, *, replace: bool) -> None:
+    """Raises BackupError when there is data that nobody has asked to replace, and that is no half of a restore."""
+    if standing(settings) and not replace and not (settings.data_dir / RESTORING).exists():
         raise BackupError(
             f"{settings.data_dir}: there is data of a gateway already; `--replace` moves it aside and restores over it"
         )
+
+
+def make_way(settings: Settings) -> Path | None:
+    """Move what is in the data directory aside; where to."""
+    there = standing(settings)
+    if not there:
+        return None
     aside = settings.data_dir / f"replaced-{clock.now():%Y%m%dT%H%M%S%f}"
     aside.mkdir(mode=0o750)
     # The ledger first: without it nothing of the rest is taken for a gateway's data.
@@ -82,6 +89,12 @@ def make_way(settings: Settings, *, replace: bool) -> Path | None:
         path.rename(aside / path.name)
     durable.sync_folder(settings.data_dir)
     return aside
+
+
+def standing(settings: Settings) -> list[Path]:
+    """What is in the data directory, if there is more than empty folders."""
+    there = [settings.data_dir / name for name in DATA if (settings.data_dir / name).exists()]
+    return there if any(has_files(path) for path in there) else []
 
 
 def has_files(path: Path) -> bool:
@@ -92,8 +105,6 @@ def has_files(path: Path) -> bool:
 
 
 def restore_data(source: Path, settings: Settings, sizes: dict[str, int]) -> None:
-    mark = settings.data_dir / RESTORING
-    durable.write(mark, f"{source}\n".encode())
     for path in sizes:
         if path.startswith("data/"):
             copy(source / path, settings.data_dir / path.removeprefix("data/"))
@@ -108,7 +119,7 @@ def restore_data(source: Path, settings: Settings, sizes: dict[str, int]) -> Non
     finally:
         ledger.close()
     sync_folders(settings.data_dir)
-    mark.unlink()
+    (settings.data_dir / RESTORING).unlink()
     durable.sync_folder(settings.data_dir)
 
 

@@ -232,7 +232,11 @@ class Uploads:
     def _store(self, handle: OpenUpload) -> None:
         row = handle.row
         if is_temporary(row.path, self._policy(row)):
-            self._store_temporary(row, handle.size)
+            try:
+                self._store_temporary(row, handle.size)
+            except Exception:  # Raised again, once nobody can rename what the failed close does not vouch for.
+                self._take_back(row)
+                raise
         else:
             self._land(row, Place("inbox", row.feed, row.path), handle.client_mtime)
 
@@ -259,6 +263,13 @@ class Uploads:
             os.fsync(folder)
             sync(self._spooled(""))
             uploads.close_upload(self._ledger, row.id, size)
+
+    def _take_back(self, row: UploadRow) -> None:
+        """Out of the inbox again, when it got there."""
+        root = inbox(self._settings, row.tenant, row.feed)
+        with holding((row.tenant, row.feed, row.path)), parent_of(root, row.path) as (folder, name):
+            if not self._spooled(row.id).exists():
+                os.rename(name, self._spooled(row.id), src_dir_fd=folder)
 
     def _abandon(self, row: UploadRow, reason: str) -> None:
         handle = self.handle_of(row.id)

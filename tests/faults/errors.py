@@ -7,6 +7,15 @@ from errno import EIO
 from tests.faults.points import HANDLES, LANDING, UPLOADS, Point
 
 OF_THE_CLIENT = Point("the fsync of a client fails", "put", "before", HANDLES, "os.fsync", inside="sync", errno=EIO)
+TEMPORARY = Point(
+    "the inbox of a temporary file cannot be fsynced",
+    "put",
+    "before",
+    UPLOADS,
+    "os.fsync",
+    inside="_store_temporary",
+    errno=EIO,
+)
 ERRORS = (
     Point("the bytes cannot be written", "put", "before", HANDLES, "write_all", nth=4, errno=EIO),
     Point("the bytes cannot be fsynced", "put", "before", LANDING, "sync", inside="land", errno=EIO),

@@ -18,7 +18,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from tests.faults.errors import ERRORS, OF_THE_CLIENT
+from tests.faults.errors import ERRORS, OF_THE_CLIENT, TEMPORARY
 from tests.faults.points import CRASHES, Point
 
 FOLDER = Path(os.environ["FAULTS"])
@@ -119,7 +119,7 @@ def limit_memory() -> None:
     pipeline.warm_up = warm_up_and_limit
 
 
-place((*CRASHES, *ERRORS, OF_THE_CLIENT))
+place((*CRASHES, *ERRORS, OF_THE_CLIENT, TEMPORARY))
 move_the_clock()
 lose_patience()
 limit_memory()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from paramiko.sftp import CMD_CLOSE, CMD_EXTENDED
 
-from tests.faults.errors import ERRORS, OF_THE_CLIENT
+from tests.faults.errors import ERRORS, OF_THE_CLIENT, TEMPORARY
 from tests.faults.outcomes import Reference, outcomes
 from tests.faults.partner import PEOPLE, Partner, request, write
 from tests.faults.points import Point
@@ -44,6 +44,22 @@ def test_what_could_not_be_fsynced_cannot_be_resumed(shared_site: Site) -> None:
     assert [row["state"] for row in shared_site.rows("SELECT state FROM uploads WHERE feed = ?", shared_site.feed)] == [
         "aborted"
     ]
+
+
+def test_a_temporary_file_whose_close_failed_cannot_be_renamed_into_a_drop(shared_site: Site) -> None:
+    partner = Partner(shared_site)
+    shared_site.arm(TEMPORARY.name)
+    with partner.connected() as client:
+        with pytest.raises(OSError, match=r"/a\.csv\.part: "):
+            write(client, f"{partner.folder}/a.csv.part", PEOPLE)
+        with pytest.raises(FileNotFoundError):
+            client.posix_rename(f"{partner.folder}/a.csv.part", f"{partner.folder}/a.csv")
+    assert list(shared_site.inbox.iterdir()) == []
+    partner.put("a.csv.part", PEOPLE)
+    with partner.connected() as client:
+        client.posix_rename(f"{partner.folder}/a.csv.part", f"{partner.folder}/a.csv")
+    (job,) = shared_site.ended()
+    assert job["total_rows"] == 5002
 
 
 def test_a_client_that_asks_for_the_fsync_itself_cannot_close_after_it_failed(shared_site: Site) -> None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
-from datetime import timedelta
+import sqlite3
+import threading
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gateway import clock, durable
-from gateway.ledger import drops, holds
-from gateway.pickup import landing
+from gateway.ledger import Ledger, drops, holds, jobs
+from gateway.pickup import landing, passage
 from gateway.pickup.folder import inbox
+from gateway.pickup.pickup import Pickup
 from gateway.pickup.scan import Scan
 from tests.pickup.conftest import PROFILES, until
 from tests.pickup.test_holds import CUT
@@ -74,6 +78,47 @@ def test_to_release_a_suspect_does_not_release_it_from_its_profiles(site: Any) -
     with site.picking_up():
         until(lambda: site.drop(events).held_for == "profiles")
         assert site.state(events) == "held"
+
+
+def test_events_that_were_staged_and_not_held_yet_when_the_gateway_died_still_wait_for_their_profiles(
+    site: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    delayed_profiles(site)
+    with monkeypatch.context() as patched, site.picking_up():
+        # A passage ends here as with its process: nothing of what comes after it is done.
+        patched.setattr(passage, "hold_behind", lambda *arguments: None)
+        patched.setattr(Pickup, "_recover", lambda pickup: None)
+        events = site.upload("bought.csv", EVENTS, feed="events")
+        until(lambda: [job.status for job in site.jobs()] == ["queued", "pending_refresh"])
+    assert (site.state(events), site.outbox_names("events")) == ("claimed", [])
+    with site.picking_up():
+        until(lambda: site.state(events) == "held")
+        pause_until(site, clock.now())
+        until(lambda: site.state(events) == "done")
+    assert site.report("bought.csv", "events")["accepted_rows"] == 1
+
+
+def test_a_slot_outlives_a_ledger_that_is_locked_for_longer_than_it_waits(
+    site: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locked = threading.Event()
+    real = jobs.begin_next
+
+    def begin_next(ledger: Ledger, now: datetime) -> Any:
+        """The first time somebody else has the lock."""
+        if locked.is_set():
+            return real(ledger, now)
+        locked.set()
+        with contextlib.closing(sqlite3.connect(site.settings.ledger_path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            ledger.rows("PRAGMA busy_timeout = 100")
+            return real(ledger, now)
+
+    monkeypatch.setattr(jobs, "begin_next", begin_next)
+    drop_id = site.upload("a.csv")
+    with site.picking_up():
+        until(lambda: site.state(drop_id) == "done")
+    assert locked.is_set()
 
 
 def test_a_checksum_that_comes_first_again_next_week_is_no_repeat(site: Any) -> None:
