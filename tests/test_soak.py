@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import unmeasured
+
 SCRIPT = Path(__file__).parents[1] / "scripts" / "soak"
 FAULTS = ("lost", "doubled", "torn")
 PROCESSED = """
@@ -24,7 +26,7 @@ def soak(folder: Path, *arguments: str) -> tuple[int, dict[str, Any], str]:
     result = folder.with_suffix(".json")
     done = subprocess.run(
         [SCRIPT, "--folder", folder, "--json", result, *arguments],
-        capture_output=True, text=True, check=False, timeout=800,
+        env=unmeasured(), capture_output=True, text=True, check=False, timeout=800,
     )  # fmt: skip
     assert result.exists(), done.stdout + done.stderr
     return done.returncode, json.loads(result.read_text()), done.stdout

@@ -16,6 +16,8 @@ from typing import Any
 
 import asyncssh
 
+from tests.conftest import unmeasured
+
 REPOSITORY = Path(__file__).parents[2]
 PATIENCE_SECONDS = 60.0
 SETTINGS = """
@@ -99,7 +101,7 @@ class Site:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "tests.faults.faulty", "serve", "--host", "127.0.0.1", "--port", "0"],
                 cwd=REPOSITORY,
-                env=os.environ | {"GATEWAY_CONFIG": str(self.root), "FAULTS": str(self.root / "faults")},
+                env=unmeasured() | {"GATEWAY_CONFIG": str(self.root), "FAULTS": str(self.root / "faults")},
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
