@@ -12,7 +12,7 @@ from argon2 import PasswordHasher
 from gateway import config
 from gateway.cli import tenant_file
 from gateway.cli.options import config_option, new_name
-from gateway.config.model import check_public_key
+from gateway.config.keys import check_public_key
 
 
 @click.group()
