@@ -78,7 +78,8 @@ class Admission:
     def refuse_key(self, username: str, why: str | None) -> None:
         """The key that is offered is not taken."""
         if self._offered is not None:
-            why = why or self._why or CANNOT_BE_READ
+            # Where asyncssh could not read it, there may be a better reason than that.
+            why = why or self._why or self._bars_key(username, self._offered) or CANNOT_BE_READ
             self._visit.key_refused(self._keyring.tenant_of(username), username, self._offered.shown, why)
         self._on_refusal()
 

@@ -14,6 +14,7 @@ from gateway.config import LiveSettings
 from gateway.errors import ConfigError
 from gateway.ledger import Ledger
 from gateway.ledger.audit import AuditQueue
+from gateway.sftp.certificates import SIGNATURES
 from gateway.sftp.defender import Defender
 from gateway.sftp.filesystem import Filesystem
 from gateway.sftp.handler import check_asyncssh
@@ -69,6 +70,7 @@ class SftpListener:
             "x11_forwarding": False,
             "compression_algs": None,
             "encryption_algs": list(CIPHERS),
+            "signature_algs": sorted(SIGNATURES),
             "window": WINDOW_BYTES,
             "max_pktsize": CHANNEL_PACKET_BYTES,
             "keepalive_interval": sftp.keepalive_seconds,
