@@ -138,6 +138,7 @@ class Keyring:
         if reason is None and grant.key is not None:
             reason = self.bars_key(grant.username, grant.address, grant.key)
             reason = "this key is no longer configured" if reason == UNKNOWN_KEY else reason
+            reason = f"the certificate does not count: {reason}" if reason and grant.key.certificate else reason
         if reason is None and grant.password is not None and grant.password != account.user.password:
             reason = "the password has changed"
         if reason is None and account.user.login_with == "key_and_password" and not (grant.key and grant.password):

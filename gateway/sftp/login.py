@@ -112,7 +112,7 @@ class LoginServer(asyncssh.SSHServer):
             sentence = f"you are logged out: {reason}; ask the gateway's operator"
             for session in list(self._sessions):
                 session.end(sentence)
-            self._send_away(sentence, asyncssh.DISC_BY_APPLICATION)
+            self._send_away(sentence, asyncssh.DISC_SERVICE_NOT_AVAILABLE)
 
     def public_key_auth_supported(self) -> bool:
         return self._admission.asks_for_keys

@@ -50,6 +50,11 @@ class ProvingConnection(asyncssh.SSHServerConnection):
             return False
         return True
 
+    def send_userauth_failure(self, partial_success: bool) -> None:
+        super().send_userauth_failure(partial_success)
+        # paramiko asks for the service again before each further key or password; asyncssh would hang up.
+        self._next_service = b"ssh-userauth"
+
     async def send_userauth_success(self) -> None:
         """asyncssh comes here only when something was proven: a key by its signature, or a password."""
         if self.login.is_enough():
