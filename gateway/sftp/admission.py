@@ -37,12 +37,14 @@ class Admission:
         self._why: str | None = None
         self._key: Key | None = None
         self._password: str | None = None
+        self._is_proven = False
         self.grant: Grant | None = None
 
     def begin(self, username: str) -> None:
         """A client may change its mind about the username; what was proven for another one counts no more."""
         self._username = username
         self._offered = self._key = self._password = self._why = None
+        self._is_proven = False
 
     @property
     def asks_for_keys(self) -> bool:
@@ -56,6 +58,7 @@ class Admission:
     def offer(self, blob: bytes) -> None:
         """A key or a certificate; `knows` is asked about it next, if asyncssh can read it."""
         self._why = self._password = None
+        self._is_proven = False
         self._offered = Key(blob)
         if is_certificate(blob):
             try:
@@ -75,6 +78,10 @@ class Admission:
         self._why = self._why or self._bars_key(username, offered)
         return self._why is None
 
+    def prove_key(self) -> None:
+        """What is offered was known, and its signature is right."""
+        self._is_proven = True
+
     def refuse_key(self, username: str, why: str | None) -> None:
         """The key that is offered is not taken."""
         if self._offered is not None:
@@ -93,8 +100,9 @@ class Admission:
         finally:
             if why:
                 self.refuse_password(username, why, is_guess=is_guess)
-        self._password = matched
-        return not why
+        self._is_proven = not why
+        self._password = matched if self._is_proven else None
+        return self._is_proven
 
     async def check_answers(self, username: str, answers: list[str]) -> bool:
         """Keyboard-interactive: one question, which is for the password."""
@@ -117,7 +125,7 @@ class Admission:
     def is_enough(self) -> bool:
         """A key has been proven by its signature, or a password: whether somebody is in by that."""
         username, tenant = self._username, self._keyring.tenant_of(self._username)
-        if tenant is None:
+        if tenant is None or not self._is_proven:
             return False
         if self._password is None:
             self._key = self._offered

@@ -16,6 +16,7 @@ from gateway.config.keys import FIELDS, KeyLine, check_kind, fingerprint, string
 
 SUFFIX: Final = "-cert-v01@openssh.com"
 USER: Final = 1
+QUOTED_MAX: Final = 80
 
 SIGNATURES: Final = frozenset(FIELDS) - {"ssh-rsa"} | {"rsa-sha2-256", "rsa-sha2-512"}
 """The algorithms of signatures that count, of logins and of certificates: those of RSA with SHA-2 only."""
@@ -40,7 +41,7 @@ class Certificate:
     @property
     def shown(self) -> str:
         """For the audit; the name of a certificate is whatever its CA has written."""
-        return f"certificate {self.key_id!a} of CA {fingerprint(self.ca)}"
+        return f"certificate {quoted(self.key_id)} of CA {fingerprint(self.ca)}"
 
 
 class Reader:
@@ -72,7 +73,7 @@ def read_certificate(blob: bytes) -> Certificate:
     reader = Reader(blob)
     kind = plain_kind(reader.string().decode("ascii"))
     if kind not in FIELDS:
-        raise ValueError(f"certificates for keys of the kind {kind!a} are not taken")
+        raise ValueError(f"certificates for keys of the kind {quoted(kind)} are not taken")
     reader.string()  # The nonce.
     fields = [kind.encode(), *(reader.string() for _ in range(FIELDS[kind]))]
     key = b"".join(len(one).to_bytes(4, "big") + one for one in fields)
@@ -88,6 +89,11 @@ def read_certificate(blob: bytes) -> Certificate:
     algorithm = Reader(reader.string()).string().decode("ascii")
     options = {name.decode("ascii"): value for name, value in zip(critical[::2], critical[1::2], strict=True)}
     return Certificate(key, kind, is_of_user, key_id, principals, valid_after, valid_before, options, ca, algorithm)
+
+
+def quoted(text: str) -> str:
+    """What somebody else has written, as it may stand in a sentence: short, and nothing that a terminal obeys."""
+    return ascii(text[:QUOTED_MAX])
 
 
 def plain_kind(kind: str) -> str:
@@ -137,7 +143,7 @@ def why_not_here(certificate: Certificate, address: str | None) -> str | None:
         if name == "force-command":
             return "it forces a command, and no commands are run here; issue it without force-command"
         if name != "source-address":
-            return f"its critical option {name!a} is not known here"
+            return f"its critical option {quoted(name)} is not known here"
         try:
             sources = Reader(value).string().decode("ascii").split(",")
             if not is_in(address, sources):

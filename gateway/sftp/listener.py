@@ -71,6 +71,7 @@ class SftpListener:
             "compression_algs": None,
             "encryption_algs": list(CIPHERS),
             "signature_algs": sorted(SIGNATURES),
+            "gss_host": None,
             "window": WINDOW_BYTES,
             "max_pktsize": CHANNEL_PACKET_BYTES,
             "keepalive_interval": sftp.keepalive_seconds,

@@ -118,16 +118,17 @@ class LoginServer(asyncssh.SSHServer):
         return self._admission.asks_for_keys
 
     def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
-        return self._admission.knows(username, key, as_authority=False)
+        return not self._sent_away and self._admission.knows(username, key, as_authority=False)
 
     def validate_ca_key(self, username: str, key: asyncssh.SSHKey) -> bool:
-        return self._admission.knows(username, key, as_authority=True)
+        return not self._sent_away and self._admission.knows(username, key, as_authority=True)
 
     def password_auth_supported(self) -> bool:
         return self._admission.asks_for_passwords
 
     async def validate_password(self, username: str, password: str) -> bool:
-        return await self._admission.check_password(username, password)
+        # Who does not hear that they are sent away must not go on guessing until the line is cut.
+        return not self._sent_away and await self._admission.check_password(username, password)
 
     def change_password(self, username: str, old_password: str, new_password: str) -> bool:
         self._admission.refuse_password(username, "a changed password, which nobody may send here", is_guess=False)
@@ -140,7 +141,7 @@ class LoginServer(asyncssh.SSHServer):
         return "", "", "", [("Password: ", False)]
 
     async def validate_kbdint_response(self, username: str, responses: Any) -> bool:
-        return await self._admission.check_answers(username, list(responses))
+        return not self._sent_away and await self._admission.check_answers(username, list(responses))
 
     def session_requested(self) -> SftpSession | bool:
         if self._login is None or self._sent_away:

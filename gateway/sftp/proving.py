@@ -13,7 +13,7 @@ from typing import Protocol
 import asyncssh
 
 from gateway.errors import ConfigError
-from gateway.sftp.certificates import SIGNATURES, Reader
+from gateway.sftp.certificates import SIGNATURES, Reader, quoted
 
 
 class Proven(Protocol):
@@ -21,6 +21,9 @@ class Proven(Protocol):
 
     def offer(self, blob: bytes) -> None:
         """A key or certificate is offered; asyncssh asks next whether it is known."""
+
+    def prove_key(self) -> None:
+        """The signature of what is offered is right."""
 
     def refuse_key(self, username: str, why: str | None) -> None:
         """It is not taken; None: for the reason that was found when asyncssh asked."""
@@ -43,11 +46,12 @@ class ProvingConnection(asyncssh.SSHServerConnection):
         if not msg:
             return True
         if (algorithm := algorithm_of(signature)) not in SIGNATURES:
-            self.login.refuse_key(username, f"signed with {algorithm!a}, which is not taken")
+            self.login.refuse_key(username, f"signed with {quoted(algorithm)}, which is not taken")
             return False
         if not await super().validate_public_key(username, key_data, msg, signature):
             self.login.refuse_key(username, "the signature is wrong")
             return False
+        self.login.prove_key()
         return True
 
     def send_userauth_failure(self, partial_success: bool) -> None:
