@@ -57,6 +57,8 @@ def set_up(root: Path) -> None:
         )  # fmt: skip
 
     run("init", root)
+    settings = root / "gateway.toml"
+    settings.write_text(settings.read_text().replace("passwords = false", "passwords = true"))
     run("tenant", "add", "acme")
     run("feed", "add", "acme", "profiles", "--contract", "clevertap-profiles")
     run("feed", "add", "acme", "userpilot", "--contract", "userpilot-import")
