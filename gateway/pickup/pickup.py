@@ -25,6 +25,7 @@ from gateway.pickup.claim import finish_claims
 from gateway.pickup.landing import finish_landings
 from gateway.pickup.passage import Passage
 from gateway.pickup.scan import Scan
+from gateway.pickup.turns import Turns
 from gateway.pickup.waiting import Statuses
 from gateway.pickup.watch import Watch
 
@@ -52,6 +53,7 @@ class Pickup:
         self._news = 0
         self._work = threading.Condition()
         self._running: set[str] = set()
+        self._turns = Turns(live.current.gateway.engine.workers)
         self._unpublished: deque[JobRow] = deque()
         self._threads: list[threading.Thread] = []
 
@@ -183,6 +185,7 @@ class Pickup:
                 log.exception("the passage broke off; it is taken up again", job=job.id)
             with self._work:
                 self._running.discard(job.id)
+                self._turns.end(job.tenant)
             # The next generation of the name may have waited for this one, and events for these profiles.
             self._tell_slots()
             try:
@@ -194,16 +197,20 @@ class Pickup:
         with self._work:
             if self._stopping.is_set():
                 return None
-            if self._unpublished:
-                return self._unpublished.popleft()
             try:
-                job = jobs.begin_next(self._ledger, clock.now())
+                job = self._unpublished.popleft() if self._unpublished else self._begin_in_turn()
             except Exception:  # A ledger that is locked for too long, mostly; the slot must outlive it.
                 log.exception("no job could be begun; the next round tries again")
                 return None
             if job is not None:
                 self._running.add(job.id)
+                self._turns.begin(job.tenant)
             return job
+
+    def _begin_in_turn(self) -> JobRow | None:
+        now = clock.now()
+        tenants = self._turns.order(jobs.waiting_tenants(self._ledger))
+        return next((job for tenant in tenants if (job := jobs.begin_next(self._ledger, now, tenant))), None)
 
 
 class Rounds:
