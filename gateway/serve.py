@@ -8,7 +8,6 @@ import os
 import signal
 import tempfile
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 
 import structlog
 
@@ -23,7 +22,9 @@ from gateway.ledger.audit import Event
 from gateway.locks import RESTORING, alone_in
 from gateway.pickup.folder import make_folders
 from gateway.pickup.pickup import Pickup
+from gateway.pickup.turns import spare_workers
 from gateway.retention.sweeping import Sweeping
+from gateway.sftp.fair_threads import FairThreads
 from gateway.sftp.listener import SftpListener
 
 log = structlog.get_logger()
@@ -46,12 +47,12 @@ async def serve(live: LiveSettings, announce: Announce) -> None:
     ConfigError, LedgerError, and GatewayError when the port cannot be had.
     """
     settings = live.current
-    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(BLOCKED_MAX, "request"))
+    asyncio.get_running_loop().set_default_executor(FairThreads(BLOCKED_MAX, "request"))
     with alone_in(settings.data_dir):
         make_folders(settings)
         check_data_dir(settings)
         ledger = Ledger(settings.ledger_path)
-        engine = Engine(settings.gateway.engine.workers)
+        engine = Engine(settings.gateway.engine.workers + spare_workers(settings))
         stopping = stop_on_signals(engine)
         try:
             await asyncio.to_thread(engine.start)

@@ -147,7 +147,7 @@ def waiting_tenants(ledger: Ledger) -> list[str]:
 
 
 def begin_next(ledger: Ledger, now: datetime, tenant: str | None = None) -> JobRow | None:
-    """Begin the oldest queued job, of one tenant or of all: queued → validating, one more try. None when none can begin.
+    """Begin the oldest queued job, of one tenant or of all: queued → validating, one more try. None when there is none.
 
     Generations of one name go in order: a job waits while an earlier generation is unfinished.
     """

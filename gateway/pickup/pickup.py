@@ -25,7 +25,7 @@ from gateway.pickup.claim import finish_claims
 from gateway.pickup.landing import finish_landings
 from gateway.pickup.passage import Passage
 from gateway.pickup.scan import Scan
-from gateway.pickup.turns import Turns
+from gateway.pickup.turns import Turns, spare_workers
 from gateway.pickup.waiting import Statuses
 from gateway.pickup.watch import Watch
 
@@ -53,7 +53,9 @@ class Pickup:
         self._news = 0
         self._work = threading.Condition()
         self._running: set[str] = set()
-        self._turns = Turns(live.current.gateway.engine.workers)
+        workers, spare = live.current.gateway.engine.workers, spare_workers(live.current)
+        self._slots = workers + spare
+        self._turns = Turns(workers, spare)
         self._unpublished: deque[JobRow] = deque()
         self._threads: list[threading.Thread] = []
 
@@ -64,7 +66,7 @@ class Pickup:
         finish_claims(self._live.current, self._ledger)
         self._recover()
         self._watch.follow(self._live.current)
-        slots = [(f"slot-{number}", self._slot) for number in range(self._live.current.gateway.engine.workers)]
+        slots = [(f"slot-{number}", self._slot) for number in range(self._slots)]
         for name, main in [("scan", self._scan_on), *slots]:
             thread = threading.Thread(target=main, name=name, daemon=True)
             thread.start()

@@ -26,7 +26,7 @@ class Backlog(deque[Piece]):
         super().append((data, datatype))
 
     # asyncssh asks for the first one only.
-    def pop(self, index: int = 0) -> Piece:  # type: ignore[override]
+    def pop(self, index: int = 0) -> Piece:
         """The piece that came first."""
         return self.popleft()
 

@@ -109,6 +109,8 @@ class LoginServer(asyncssh.SSHServer):
         self._tries = 0
         self._sent_away = False
         self._sessions: set[SftpSession] = set()
+        self.on_login: Callable[[asyncssh.SSHServerConnection, str], None] = lambda connection, tenant: None
+        """Called with the connection and its tenant."""
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         self._connection = conn
@@ -150,6 +152,7 @@ class LoginServer(asyncssh.SSHServer):
         fingerprint = self._visit.logged_in(tenant, username)
         self._login = Login(tenant, username, address, self._info("client_version"), fingerprint)
         log.info("logged in", tenant=tenant, user=username, address=address, client=self._login.client)
+        self.on_login(self._connection, tenant)
         if refusal := self._doors.log_in(self._address, tenant, username, self._limits):
             self._send_away(refusal)
 

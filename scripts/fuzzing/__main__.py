@@ -136,7 +136,7 @@ class Run:
             KINDS[kind][0](self.site, pick)
         except Wrong as wrong:
             self._note(number, f"{kind}: {wrong}")
-        except Exception as error:  # noqa: BLE001 - A case that cannot go on is looked at, whatever it is.
+        except Exception as error:
             self._note(number, f"{kind}: {type(error).__name__} {error}")
         with self._lock:
             self._done[kind] += 1

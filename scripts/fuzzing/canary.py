@@ -38,7 +38,7 @@ class Canary(threading.Thread):
         while not self._stopping.is_set() and len(self.failures) < 20:
             try:
                 self._connect_and_use()
-            except (OSError, EOFError, paramiko.SSHException, AssertionError) as error:
+            except (OSError, EOFError, paramiko.SSHException) as error:
                 self.failures.append(f"another partner's session failed: {type(error).__name__} {error}")
 
     def _connect_and_use(self) -> None:
@@ -47,7 +47,10 @@ class Canary(threading.Thread):
         try:
             transport.start_client(timeout=WAIT_SECONDS_MAX)
             transport.auth_publickey(CANARY, self._site.key)
-            with suppress_none(paramiko.SFTPClient.from_transport(transport)) as client:
+            channel = transport.open_session(timeout=WAIT_SECONDS_MAX)
+            channel.settimeout(WAIT_SECONDS_MAX)
+            channel.invoke_subsystem("sftp")
+            with paramiko.SFTPClient(channel) as client:
                 for _ in range(ROUNDS_OF_A_CONNECTION):
                     if self._stopping.wait(0.02):
                         return
@@ -56,23 +59,15 @@ class Canary(threading.Thread):
             transport.close()
 
     def _round(self, client: paramiko.SFTPClient) -> None:
-        """Each request has to be answered in time; a new name each time, under a temporary one so that no job comes."""
-        channel = client.get_channel()
-        assert channel is not None
-        channel.settimeout(WAIT_SECONDS_MAX)
+        """Each request has to be answered in time; the names are temporary ones, so that no job comes of them."""
         name = f"/inbox/{FEED}/canary{self.rounds}.csv.part"
         began = time.monotonic()
         client.putfo(io.BytesIO(CONTENT), name)
-        assert client.stat(name).st_size == len(CONTENT)
         back = io.BytesIO()
         client.getfo(name, back)
-        assert back.getvalue() == CONTENT, "another partner's file is not what he put there"
+        if client.stat(name).st_size != len(CONTENT) or back.getvalue() != CONTENT:
+            raise OSError("his file is not what he put there")
         with suppress(FileNotFoundError):
             client.remove(name)
         self.rounds += 1
         self.longest = max(self.longest, time.monotonic() - began)
-
-
-def suppress_none(client: paramiko.SFTPClient | None) -> paramiko.SFTPClient:
-    assert client is not None, "no SFTP session"
-    return client

@@ -25,7 +25,8 @@ PATHS = (
 
 USERNAMES = (
     b"", b"root", b"acme", b"third-owner", b"rival-canary", b"acme-fuzz", b"acme-fuzz\0", b"ACME-FUZZ", b"acme-fuzz ",
-    b"../acme-fuzz", b"\xff\xfe\xfd", b"u" * 30_000, b"a\nb", b"\x1b[31mred", "us\u00e9r".encode(), b"'; DROP TABLE users;--",
+    b"../acme-fuzz", b"\xff\xfe\xfd", b"u" * 30_000, b"a\nb", b"\x1b[31mred", "us\u00e9r".encode(),
+    b"'; DROP TABLE users;--",
     b"%s%n%x", b"\0" * 64, b"acme-fuzz@127.0.0.1",
 )  # fmt: skip
 

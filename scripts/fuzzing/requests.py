@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
+from dataclasses import dataclass
 from random import Random
 
 from scripts.fuzzing import names
 from scripts.fuzzing.wire import mutated, string
 
-OPEN, CLOSE, READ, WRITE, FSETSTAT, OPENDIR, REALPATH, EXTENDED = 3, 4, 5, 6, 10, 11, 16, 200
+OPEN, CLOSE, READ, WRITE, LSTAT, FSTAT, SETSTAT, FSETSTAT, OPENDIR, READDIR, REMOVE, MKDIR = range(3, 15)
+RMDIR, REALPATH, STAT, RENAME, READLINK, SYMLINK, LINK, EXTENDED = *range(15, 22), 200
 STATUS, HANDLE, NAME = 101, 102, 104
 NUMBERS = (0, 1, 2, 255, 4096, 2**16, 2**24, 2**31 - 1, 2**31, 2**32 - 1)
 OFFSETS = (0, 0, 1, 4096, 2**24 - 1, 2**24, 2**31, 2**32, 2**62, 2**63 - 1, 2**63, 2**64 - 1)
@@ -44,42 +47,82 @@ def request(number: int, handles: Handles, pick: Random) -> bytes:
 
 def body_of(handles: Handles, pick: Random) -> tuple[int, bytes]:
     """The kind of a request, and all that follows its id."""
-    handle = string(handles.any(pick))
-    path = string(names.path(pick))
-    match pick.randrange(18):
-        case 0:
-            return OPEN, path + struct.pack(">I", pick.choice((0, 1, 2, 3, 10, 26, 6, 14, 42, 63, 2**32 - 1))) + attributes(pick)
-        case 1:
-            return CLOSE, handle
-        case 2 | 3:
-            return READ, handle + struct.pack(">QI", pick.choice(OFFSETS), pick.choice(NUMBERS))
-        case 4 | 5:
-            return WRITE, handle + struct.pack(">Q", pick.choice(OFFSETS)) + string(content(pick))
-        case 6:
-            return pick.choice((7, 17)), path
-        case 7:
-            return 8, handle
-        case 8:
-            return 9, path + attributes(pick)
-        case 9:
-            return FSETSTAT, handle + attributes(pick)
-        case 10:
-            return OPENDIR, path
-        case 11:
-            return 12, handle
-        case 12:
-            return pick.choice((13, 15)), path
-        case 13:
-            return 14, path + attributes(pick)
-        case 14:
-            return pick.choice((REALPATH, 19)), path
-        case 15:
-            return pick.choice((18, 20, 21)), path + string(names.path(pick)) + pick.choice((b"", b"\1", b"\0\0\0\0"))
-        case 16:
-            rest = pick.choice((b"", path, handle, path + string(names.path(pick)), path + attributes(pick), handle * 2))
-            return EXTENDED, string(pick.choice(EXTENSIONS)) + rest
-        case _:
-            return pick.choice((1, 2, 22, 23, 101, 102, 103, 104, 105, 201, 255)), struct.pack(">I", pick.choice(NUMBERS))
+    given = Given(pick, string(handles.any(pick)), string(names.path(pick)))
+    kind = pick.choice(KINDS)
+    return kind, b"".join(part(given) for part in BODIES.get(kind, (a_number,)))
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What the parts of one request are made of."""
+
+    pick: Random
+    handle: bytes
+    path: bytes
+
+
+def a_handle(given: Given) -> bytes:
+    return given.handle
+
+
+def a_path(given: Given) -> bytes:
+    return given.path
+
+
+def another_path(given: Given) -> bytes:
+    return string(names.path(given.pick)) + given.pick.choice((b"", b"", b"\1", b"\0\0\0\0"))
+
+
+def some_attributes(given: Given) -> bytes:
+    return attributes(given.pick)
+
+
+def open_flags(given: Given) -> bytes:
+    return struct.pack(">I", given.pick.choice((0, 1, 2, 3, 10, 26, 6, 14, 42, 63, 2**32 - 1)))
+
+
+def an_offset(given: Given) -> bytes:
+    return struct.pack(">Q", given.pick.choice(OFFSETS))
+
+
+def a_number(given: Given) -> bytes:
+    return struct.pack(">I", given.pick.choice(NUMBERS))
+
+
+def some_content(given: Given) -> bytes:
+    return string(content(given.pick))
+
+
+def an_extension(given: Given) -> bytes:
+    two_paths, changes = given.path + string(names.path(given.pick)), given.path + attributes(given.pick)
+    rest = given.pick.choice((b"", given.path, given.handle, two_paths, changes, given.handle * 2))
+    return string(given.pick.choice(EXTENSIONS)) + rest
+
+
+BODIES: dict[int, tuple[Callable[[Given], bytes], ...]] = {
+    OPEN: (a_path, open_flags, some_attributes),
+    CLOSE: (a_handle,),
+    READ: (a_handle, an_offset, a_number),
+    WRITE: (a_handle, an_offset, some_content),
+    LSTAT: (a_path,),
+    FSTAT: (a_handle,),
+    SETSTAT: (a_path, some_attributes),
+    FSETSTAT: (a_handle, some_attributes),
+    OPENDIR: (a_path,),
+    READDIR: (a_handle,),
+    REMOVE: (a_path,),
+    MKDIR: (a_path, some_attributes),
+    RMDIR: (a_path,),
+    REALPATH: (a_path,),
+    STAT: (a_path,),
+    RENAME: (a_path, another_path),
+    READLINK: (a_path,),
+    SYMLINK: (a_path, another_path),
+    LINK: (a_path, another_path),
+    EXTENDED: (an_extension,),
+}
+# Reads and writes are what most clients send most of; kinds without a body here are none of version 3, or replies.
+KINDS = (*BODIES, READ, WRITE, WRITE, EXTENDED, 1, 2, 22, 23, 101, 104, 201, 255)
 
 
 def attributes(pick: Random) -> bytes:

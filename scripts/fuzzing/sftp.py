@@ -6,6 +6,7 @@ import struct
 import threading
 import time
 from contextlib import suppress
+from itertools import pairwise
 from random import Random
 
 import paramiko
@@ -19,9 +20,11 @@ from scripts.fuzzing.wire import string
 
 INIT = framed(struct.pack(">BI", 1, 3))
 PROBE = 0xABCD1234
+OPENED = (b"/inbox/people/a.csv", b"/inbox/people/b.part", b"/outbox/people/big.accepted.csv")
 OPENINGS = (INIT,) * 12 + (
     INIT * 3, b"", framed(struct.pack(">BI", 1, 6)), framed(struct.pack(">BI", 1, 0)), framed(b"\x01"), framed(b""),
-    framed(struct.pack(">BI", 1, 2**32 - 1)), framed(struct.pack(">BI", 1, 3) + string(b"x") * 40), b"SSH-2.0-again\r\n",
+    framed(struct.pack(">BI", 1, 2**32 - 1)), framed(struct.pack(">BI", 1, 3) + string(b"x") * 40),
+    b"SSH-2.0-again\r\n",
     struct.pack(">I", 2**32 - 1), struct.pack(">I", 4 * 1024 * 1024 + 1024) + b"\x01", framed(struct.pack(">BI", 2, 3)),
 )  # fmt: skip
 REPLY_BYTES_MAX = 8 * 1024 * 1024
@@ -95,7 +98,7 @@ class Session:
     def _take_handles(self) -> None:
         """A few good handles, for what follows to use and misuse."""
         self._reply()
-        asked = self._pick.sample((b"/inbox/people/a.csv", b"/outbox/people/big.accepted.csv", b"/inbox/people/b.part"), 2)
+        asked = self._pick.sample(OPENED, 2)
         for number, path in enumerate(asked):
             flags = 1 if path.startswith(b"/outbox") else self._pick.choice((2, 10, 26, 14))
             self._push(framed(struct.pack(">BI", OPEN, number) + string(path) + struct.pack(">II", flags, 0)))
@@ -161,7 +164,7 @@ def pieces(data: bytes, pick: Random) -> list[bytes]:
     if pick.random() < 0.7 or len(data) < 2:
         return [data]
     cuts = sorted({0, len(data), *(pick.randrange(len(data)) for _ in range(pick.choice((1, 5, 200))))})
-    return [data[a:b] for a, b in zip(cuts, cuts[1:], strict=False)]
+    return [data[a:b] for a, b in pairwise(cuts)]
 
 
 def noise(site: Site, pick: Random) -> None:

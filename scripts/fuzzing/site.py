@@ -1,4 +1,4 @@
-"""The gateway that is fuzzed: three tenants, a folder beside them that nobody may touch, and the process that serves."""
+"""The gateway that is fuzzed: three tenants, a folder beside them that nobody may touch, and its process."""
 
 from __future__ import annotations
 
@@ -96,8 +96,8 @@ class Site:
                 env=environment | {"GATEWAY_CONFIG": str(self.root)},
                 stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True,
             )  # fmt: skip
-        assert self.process.stdout is not None
-        found = re.search(r"listens on [^ ]*:(\d+)", self.process.stdout.readline())
+        said = self.process.stdout.readline() if self.process.stdout is not None else ""
+        found = re.search(r"listens on [^ ]*:(\d+)", said)
         if found is None:
             raise SystemExit(f"the gateway does not serve; its log is {self.log}")
         self.port = int(found[1])
@@ -152,9 +152,11 @@ class Site:
         return next(int(line.split()[1]) for line in self._status() if line.startswith("Threads:"))
 
     def descriptors(self) -> int:
-        assert self.process is not None
-        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+        return len(os.listdir(f"/proc/{self._pid}/fd"))
 
     def _status(self) -> list[str]:
-        assert self.process is not None
-        return Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
+        return Path(f"/proc/{self._pid}/status").read_text().splitlines()
+
+    @property
+    def _pid(self) -> int:
+        return self.process.pid if self.process is not None else 0

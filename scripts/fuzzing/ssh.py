@@ -1,4 +1,4 @@
-"""What comes after the key exchange: logins that must fail, and after a good one channels and requests of every kind."""
+"""What comes after the key exchange: logins that must fail; after a good one, channels and requests of every kind."""
 
 from __future__ import annotations
 
@@ -16,7 +16,16 @@ from scripts.fuzzing.site import ATTACKER, CANARY, HOST, Site
 from scripts.fuzzing.wire import PATIENCE_SECONDS, mutated, string
 
 ANSWER_SECONDS_MAX = 30.0
-METHODS = (b"none", b"password", b"publickey", b"keyboard-interactive", b"hostbased", b"gssapi-with-mic", b"", b"\xff\xfe")
+METHODS = (
+    b"none",
+    b"password",
+    b"publickey",
+    b"keyboard-interactive",
+    b"hostbased",
+    b"gssapi-with-mic",
+    b"",
+    b"\xff\xfe",
+)
 SERVICES = (b"ssh-connection", b"ssh-connection", b"ssh-userauth", b"", b"\xff", b"x" * 3000)
 GLOBALS = (
     b"tcpip-forward", b"cancel-tcpip-forward", b"streamlocal-forward@openssh.com", b"no-more-sessions@openssh.com",
@@ -31,7 +40,8 @@ REQUESTS = (
     b"window-change", b"exit-status", b"exit-signal", b"xon-xoff", b"break", b"eow@openssh.com", b"\xff", b"",
 )  # fmt: skip
 COMMANDS = (
-    b"id", b"sh", b"sha256sum /etc/passwd", b"md5sum inbox/people/secret.csv", b"sha1sum ../../third/outbox", b"'", b"\\",
+    b"id", b"sh", b"sha256sum /etc/passwd", b"md5sum inbox/people/secret.csv", b"sha1sum ../../third/outbox", b"'",
+    b"\\",
     b"sha256sum \xff\xfe", b"sha256sum 'a\0b'", b"md5sum " + b"x " * 20_000, b"\0", b"", b"scp -t /", b"md5sum -- --",
     b"sha256sum /inbox/people/\xed\xa0\x80", b"internal-sftp", b"sha256sum outbox/people/big.accepted.csv; id",
 )  # fmt: skip
@@ -90,7 +100,9 @@ def authentication(pick: Random) -> bytes:
     user = pick.choice((*names.USERNAMES, b"acme-fuzz", b"acme-fuzz", b"acme-fuzz"))
     method = pick.choice(METHODS)
     head = b"\x32" + string(user) + string(pick.choice(SERVICES)) + string(method)
-    blob = pick.choice((b"", b"\0" * 9, string(b"ssh-ed25519") + string(b"k" * 32), pick.randbytes(80), b"\xff" * 20_000))
+    blob = pick.choice(
+        (b"", b"\0" * 9, string(b"ssh-ed25519") + string(b"k" * 32), pick.randbytes(80), b"\xff" * 20_000)
+    )
     match method:
         case b"password":
             word = pick.choice((b"", b"\0", b"guess", b"\xff\xfe", b"p" * 100_000))
@@ -165,7 +177,9 @@ def connection_packet(channel: int, pick: Random) -> bytes:
             return bytes([pick.randrange(256)]) + pick.randbytes(pick.randint(0, 100))
         case _:
             kind = pick.choice(REQUESTS)
-            body = string(pick.choice(COMMANDS)) if kind in (b"exec", b"subsystem") else string(text) + pick.randbytes(20)
+            body = (
+                string(pick.choice(COMMANDS)) if kind in (b"exec", b"subsystem") else string(text) + pick.randbytes(20)
+            )
             return b"\x62" + struct.pack(">I", number) + string(kind) + wants + body
 
 

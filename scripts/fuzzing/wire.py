@@ -16,7 +16,8 @@ PATIENCE_SECONDS = LOGIN_SECONDS_MAX + 20
 VERSION = b"SSH-2.0-fuzz_1.0\r\n"
 VERSIONS = (
     b"SSH-1.99-old\r\n", b"SSH-1.5-older\r\n", b"SSH-2.0-\r\n", b"SSH-2.0-x\n", b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
-    b"\r\n" * 200, b"SSH-2.0-" + b"v" * 300 + b"\r\n", b"SSH-2.0-" + b"v" * 100_000, b"\x16\x03\x01\x02\x00" + b"\1" * 512,
+    b"\r\n" * 200, b"SSH-2.0-" + b"v" * 300 + b"\r\n", b"SSH-2.0-" + b"v" * 100_000,
+    b"\x16\x03\x01\x02\x00" + b"\1" * 512,
     b"\0" * 1000, b"\xff" * 300 + b"\r\n", b"SSH-2.0-a\0b\r\n", b"banner\r\n" * 2000 + VERSION, b"SSH-", b"",
     b"SSH-2.0-\x1b[2J\xff\r\n", b"ssh-2.0-lower\r\n", b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n" + VERSION,
 )  # fmt: skip
@@ -93,8 +94,12 @@ def kexinit(pick: Random) -> bytes:
 
 def early(pick: Random) -> bytes:
     """What has no place before the keys are there."""
-    kind = pick.choice((1, 2, 3, 4, 5, 6, 7, 20, 21, 30, 31, 32, 33, 34, 50, 51, 60, 80, 90, 94, 98, pick.randrange(256)))
-    body = pick.choice((b"", string(b"ssh-userauth"), string(b"x" * 32), string(b"\x04" + b"\xff" * 64), pick.randbytes(40)))
+    kind = pick.choice(
+        (1, 2, 3, 4, 5, 6, 7, 20, 21, 30, 31, 32, 33, 34, 50, 51, 60, 80, 90, 94, 98, pick.randrange(256))
+    )
+    body = pick.choice(
+        (b"", string(b"ssh-userauth"), string(b"x" * 32), string(b"\x04" + b"\xff" * 64), pick.randbytes(40))
+    )
     return bytes([kind]) + body
 
 

@@ -23,7 +23,7 @@ class Clock:
 
 
 def test_a_sole_tenant_has_every_worker() -> None:
-    turns = Turns(3, Clock())
+    turns = Turns(3, now=Clock())
     for _ in range(3):
         assert turns.order(["acme"]) == ["acme"]
         turns.begin("acme")
@@ -31,7 +31,7 @@ def test_a_sole_tenant_has_every_worker() -> None:
 
 
 def test_tenants_take_turns() -> None:
-    turns = Turns(1, Clock())
+    turns = Turns(1, now=Clock())
     begun = []
     for _ in range(6):
         tenant = turns.order(["acme", "rival", "third"])[0]
@@ -44,7 +44,7 @@ def test_tenants_take_turns() -> None:
 
 def test_a_worker_is_kept_for_a_tenant_who_had_work_lately_and_not_for_ever() -> None:
     clock = Clock()
-    turns = Turns(2, clock)
+    turns = Turns(2, now=clock)
     turns.begin("rival")
     turns.end("rival")
     turns.begin("acme")
@@ -52,6 +52,16 @@ def test_a_worker_is_kept_for_a_tenant_who_had_work_lately_and_not_for_ever() ->
     assert turns.order(["acme", "rival"]) == ["rival"]
     clock.seconds += LATELY_SECONDS + 1
     assert turns.order(["acme"]) == ["acme"]
+
+
+def test_whoever_has_no_job_running_finds_a_worker_that_is_kept_for_him() -> None:
+    turns = Turns(2, spare=1, now=Clock())
+    for _ in range(2):
+        turns.begin("acme")
+    assert turns.order(["acme"]) == []
+    assert turns.order(["acme", "rival"]) == ["rival"]
+    turns.begin("rival")
+    assert turns.order(["acme", "rival", "third"]) == []
 
 
 def upload_of_rival(site: Any, path: str) -> None:
@@ -62,9 +72,7 @@ def upload_of_rival(site: Any, path: str) -> None:
         site.ledger, tenant="rival", username="rita", feed="profiles", path=path, address=None, client=None
     )
     spool_path(site.settings, upload.id).write_bytes(PROFILES)
-    land(
-        site.settings, site.ledger, upload_id=upload.id, tenant="rival", feed="profiles", path=path, username="rita"
-    )
+    land(site.settings, site.ledger, upload_id=upload.id, tenant="rival", feed="profiles", path=path, username="rita")
 
 
 def test_a_tenant_keeps_the_order_of_his_own_jobs(site: Any) -> None:
