@@ -86,14 +86,12 @@ def phase(folder: Path, sizes: dict[str, float], *, attacked: bool) -> dict[str,
 
 
 def begin(role: str, user: str, serving: Serving, sizes: dict[str, float]) -> subprocess.Popen[bytes]:
-    given = {
-        "user": user,
-        "port": serving.port,
-        "key": str(serving.key),
-        "outbox": str(serving.outbox("victim")),
-    } | sizes
-    command = [sys.executable, "-m", "scripts.benchmarks.neighbour", role, json.dumps(given)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE)
+    given: dict[str, Any] = {"role": role, "user": user, "port": serving.port, "key": str(serving.key)}
+    given |= {"outbox": str(serving.outbox("victim"))} | sizes
+    command = [sys.executable, "-m", "scripts.benchmarks.neighbour", json.dumps(given)]
+    # What the attacker's library says of refusals and of its end is of no use.
+    errors = subprocess.DEVNULL if role == "attacker" else None
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors)
 
 
 def wait_for_the_attack(attackers: list[subprocess.Popen[bytes]], sizes: dict[str, float]) -> None:
