@@ -22,7 +22,7 @@ TENANT: ContextVar[str] = ContextVar("tenant", default="")
 """For whom the running code works; empty for the gateway itself. A session sets it for its own requests."""
 
 LATELY_SECONDS = 2.0
-SHARED_MAX = 4
+SHARED_MAX = 2
 """So many calls of a tenant run at once, while another tenant has had some lately."""
 
 
