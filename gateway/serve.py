@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import sys
 import tempfile
 from collections.abc import Callable, Mapping
 
@@ -32,6 +33,9 @@ log = structlog.get_logger()
 FOLLOW_SECONDS = 1.0
 SESSIONS_DRAIN_SECONDS = 5.0
 JOBS_DRAIN_SECONDS = 30.0
+SWITCH_SECONDS = 0.001
+"""How long a thread waits for one that computes: the event loop is busy under load, and a job's steps are many and
+short. With Python's 5 ms each of them would wait that long."""
 BLOCKED_MAX = 64
 """Requests that may wait for the disk or the ledger before a login or a listing has to wait behind them."""
 AT_ONCE = 130
@@ -47,6 +51,7 @@ async def serve(live: LiveSettings, announce: Announce) -> None:
     ConfigError, LedgerError, and GatewayError when the port cannot be had.
     """
     settings = live.current
+    sys.setswitchinterval(SWITCH_SECONDS)
     asyncio.get_running_loop().set_default_executor(FairThreads(BLOCKED_MAX, "request"))
     with alone_in(settings.data_dir):
         make_folders(settings)

@@ -6,11 +6,12 @@ import itertools
 import json
 import logging
 import shutil
+import signal
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
 
@@ -54,6 +55,8 @@ def fuzz(
     partner works meanwhile. Exit code 1: the gateway ended, hung, grew, logged an error, or touched what is outside."""
     if folder.exists() and any(folder.iterdir()):
         raise click.UsageError(f"{folder}: something is there; look at it, remove it, or name another --folder")
+    # So that the gateway that was started ends with this.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     logging.getLogger("paramiko").setLevel(logging.CRITICAL + 1)
     # What paramiko's own threads make of odd answers is not the gateway's fault.
     threading.excepthook = lambda _: None
@@ -111,13 +114,13 @@ class Run:
             "findings": [str(finding) for finding in self.findings],
         }
 
-    def _play(self, numbers: itertools.islice | list | object, end: float | None) -> None:
+    def _play(self, numbers: Iterator[int], end: float | None) -> None:
         """The cases of these numbers, several at once, until the time is up."""
 
         def work() -> None:
             while end is None or time.monotonic() < end:
                 with self._lock:
-                    number = next(numbers, None)  # type: ignore[call-overload]
+                    number = next(numbers, None)
                 if number is None or not self.site.is_alive() or len(self.findings) > 50:
                     break
                 self._case(number)
