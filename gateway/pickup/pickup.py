@@ -20,6 +20,7 @@ from gateway.config import LiveSettings
 from gateway.engine import Engine
 from gateway.ledger import Ledger, drops, jobs
 from gateway.ledger.jobs import JobRow
+from gateway.ledger.turn_lock import TENANT
 from gateway.pickup import sequence
 from gateway.pickup.claim import finish_claims
 from gateway.pickup.landing import finish_landings
@@ -181,10 +182,12 @@ class Pickup:
                     while self._news == seen and not self._stopping.is_set():
                         self._work.wait()
                 continue
+            turn = TENANT.set(job.tenant)
             try:
                 Passage(self._live.current, self._ledger, self._engine, job).run()
             except Exception:  # Whatever it is, it concerns this job, and the slot is needed by the others.
                 log.exception("the passage broke off; it is taken up again", job=job.id)
+            TENANT.reset(turn)
             with self._work:
                 self._running.discard(job.id)
                 self._turns.end(job.tenant)

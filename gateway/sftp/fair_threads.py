@@ -11,15 +11,13 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
+from gateway.ledger.turn_lock import TENANT
+
 P = ParamSpec("P")
 R = TypeVar("R")
-
-TENANT: ContextVar[str] = ContextVar("tenant", default="")
-"""For whom the running code works; empty for the gateway itself. A session sets it for its own requests."""
 
 LATELY_SECONDS = 2.0
 SHARED_MAX = 2

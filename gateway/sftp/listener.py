@@ -14,8 +14,8 @@ from gateway.config import LiveSettings
 from gateway.errors import ConfigError
 from gateway.ledger import Ledger
 from gateway.ledger.audit import AuditQueue
+from gateway.ledger.turn_lock import TENANT
 from gateway.sftp.defender import Defender
-from gateway.sftp.fair_threads import TENANT
 from gateway.sftp.filesystem import Filesystem
 from gateway.sftp.handler import check_asyncssh
 from gateway.sftp.inbox import Inbox

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from gateway.ledger.turn_lock import TurnLock
+from gateway.ledger.turn_lock import TENANT, TurnLock
 
 
 def test_one_thread_has_it_at_a_time_and_as_often_as_it_likes() -> None:
@@ -42,3 +42,24 @@ def test_who_takes_it_again_and_again_keeps_nobody_from_it() -> None:
     for thread in hogs:
         thread.join(60)
     assert taken == 20
+
+
+def test_a_tenant_with_many_threads_gets_no_more_than_one_with_few() -> None:
+    lock, done, order = TurnLock(), threading.Event(), []
+
+    def use(tenant: str, seconds: float) -> None:
+        TENANT.set(tenant)
+        while not done.is_set():
+            with lock:
+                order.append(tenant)
+                done.wait(seconds)
+
+    threads = [threading.Thread(target=use, args=("acme", 0.003)) for _ in range(8)]
+    threads.append(threading.Thread(target=use, args=("rival", 0.003)))
+    for thread in threads:
+        thread.start()
+    done.wait(2)
+    done.set()
+    for thread in threads:
+        thread.join(60)
+    assert order.count("rival") > len(order) / 4

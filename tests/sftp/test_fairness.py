@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from gateway.sftp.fair_threads import TENANT, FairThreads
+from gateway.ledger.turn_lock import TENANT
+from gateway.sftp.fair_threads import FairThreads
 from gateway.sftp.loop_shares import WINDOW_SECONDS, LoopShares
 from tests.sftp.conftest import Running
 
