@@ -23,7 +23,6 @@ from gateway.pipeline.drop import Drop, Outcome, Suspect
 
 SPAWN = get_context("spawn")
 READY = "ready"
-NICENESS = 5
 # Polars' allocator keeps freed memory for some seconds: a job that takes it back from the system for each chunk
 # spends a fifth of its time on page faults.
 ALLOCATOR = {"_RJEM_MALLOC_CONF": "dirty_decay_ms:5000,muzzy_decay_ms:5000"}
@@ -174,8 +173,6 @@ def work(pipe: Connection) -> None:
     """The main function of a worker process: jobs come in by the pipe, progress and outcomes go out."""
     # A Ctrl-C in the gateway's terminal reaches every process; the gateway drains, and decides about its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Sessions and the steps of other jobs come first: they are short, and somebody waits for them.
-    os.nice(NICENESS)
     threading.Thread(target=end_with_parent, name="parent-watch", daemon=True).start()
     pipeline = importlib.import_module("gateway.pipeline")
     pipeline.warm_up()
