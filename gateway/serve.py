@@ -6,9 +6,9 @@ import asyncio
 import contextlib
 import os
 import signal
+import sys
 import tempfile
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 
 import structlog
 
@@ -23,7 +23,9 @@ from gateway.ledger.audit import Event
 from gateway.locks import RESTORING, alone_in
 from gateway.pickup.folder import make_folders
 from gateway.pickup.pickup import Pickup
+from gateway.pickup.turns import spare_workers
 from gateway.retention.sweeping import Sweeping
+from gateway.sftp.fair_threads import FairThreads
 from gateway.sftp.listener import SftpListener
 
 log = structlog.get_logger()
@@ -31,6 +33,9 @@ log = structlog.get_logger()
 FOLLOW_SECONDS = 1.0
 SESSIONS_DRAIN_SECONDS = 5.0
 JOBS_DRAIN_SECONDS = 30.0
+SWITCH_SECONDS = 0.001
+"""How long a thread waits for one that computes: the event loop is busy under load, and a job's steps are many and
+short. With Python's 5 ms each of them would wait that long."""
 BLOCKED_MAX = 64
 """Requests that may wait for the disk or the ledger before a login or a listing has to wait behind them."""
 AT_ONCE = 130
@@ -46,12 +51,13 @@ async def serve(live: LiveSettings, announce: Announce) -> None:
     ConfigError, LedgerError, and GatewayError when the port cannot be had.
     """
     settings = live.current
-    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(BLOCKED_MAX, "request"))
+    sys.setswitchinterval(SWITCH_SECONDS)
+    asyncio.get_running_loop().set_default_executor(FairThreads(BLOCKED_MAX, "request"))
     with alone_in(settings.data_dir):
         make_folders(settings)
         check_data_dir(settings)
         ledger = Ledger(settings.ledger_path)
-        engine = Engine(settings.gateway.engine.workers)
+        engine = Engine(settings.gateway.engine.workers + spare_workers(settings))
         stopping = stop_on_signals(engine)
         try:
             await asyncio.to_thread(engine.start)

@@ -40,9 +40,12 @@ def test_the_benchmarks_run(tmp_path: Path) -> None:
         [ROOT / "scripts" / "bench", "--quick", "--json", "--folder", tmp_path],
         check=True, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
-    for result in json.loads(done.stdout):
+    found = json.loads(done.stdout)
+    for result in found["validation"]:
         assert result["gateway"]["accepted"] + result["gateway"]["rejected"] == 20_000
         assert result["bare polars"]["accepted"] == 19_800
+    assert [result["what"] for result in found["neighbour"]] == ["small drops", "large upload"]
+    assert all(result["alone"] > 0 and result["attacked"] > 0 for result in found["neighbour"])
 
 
 def test_a_second_setup_changes_nothing() -> None:

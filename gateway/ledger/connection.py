@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ import uuid_utils
 from gateway import clock
 from gateway.errors import LedgerError
 from gateway.ledger.migrations import ledger_migrations
+from gateway.ledger.turn_lock import TurnLock
 
 BUSY_SECONDS = 30.0
 
@@ -42,7 +42,7 @@ class Ledger:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock = threading.RLock()
+        self._lock = TurnLock()
         try:
             self._connection = sqlite3.connect(
                 path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False

@@ -140,16 +140,24 @@ def end_unbegun(ledger: Ledger, job_id: str, reason: str, now: datetime) -> None
     )
 
 
-def begin_next(ledger: Ledger, now: datetime) -> JobRow | None:
-    """Begin the oldest queued job: queued → validating, one more try. None when no job can begin.
+def waiting_tenants(ledger: Ledger) -> list[str]:
+    """The tenants who have a queued job, whether it can begin or not."""
+    found = ledger.rows("SELECT DISTINCT tenant FROM jobs INDEXED BY jobs_queued WHERE status = 'queued'")
+    return [row["tenant"] for row in found]
+
+
+def begin_next(ledger: Ledger, now: datetime, tenant: str | None = None) -> JobRow | None:
+    """Begin the oldest queued job, of one tenant or of all: queued → validating, one more try. None when there is none.
 
     Generations of one name go in order: a job waits while an earlier generation is unfinished.
     """
     with ledger.transaction():
+        of_tenant = "jobs.tenant = :tenant AND" if tenant is not None else ""
         found = ledger.row(
-            """
-            SELECT jobs.id, tries FROM jobs JOIN drops ON drops.id = drop_id
-            WHERE status = 'queued' AND state = 'claimed'
+            # Only a condition of our own is put in; every value is bound.
+            f"""
+            SELECT jobs.id, tries FROM jobs INDEXED BY jobs_queued JOIN drops ON drops.id = drop_id
+            WHERE {of_tenant} status = 'queued' AND state = 'claimed'
               -- A pause that began in the future is from before the clock was set back.
               AND (not_before IS NULL OR not_before <= :now OR status_since > :now)
               AND NOT EXISTS (
@@ -157,8 +165,8 @@ def begin_next(ledger: Ledger, now: datetime) -> JobRow | None:
                 WHERE earlier.tenant = drops.tenant AND earlier.feed = drops.feed AND earlier.path = drops.path
                   AND earlier.generation < drops.generation AND earlier.state IN ('queued', 'claimed', 'held'))
             ORDER BY jobs.id LIMIT 1
-            """,
-            {"now": clock.text(now)},
+            """,  # noqa: S608
+            {"tenant": tenant, "now": clock.text(now)},
         )
         if found is None:
             return None

@@ -171,6 +171,7 @@ def m001_uploads_drops_jobs(db: sqlite_utils.Database) -> None:
                OR total_rows = accepted_rows + merged_rows + duplicate_rows + rejected_rows + withheld_rows)
     ) STRICT;
     CREATE INDEX jobs_by_status ON jobs (status, id);
+    CREATE INDEX jobs_queued ON jobs (tenant, id) WHERE status = 'queued';
     CREATE INDEX jobs_that_pause ON jobs (not_before) WHERE not_before IS NOT NULL;
     CREATE INDEX jobs_by_tenant ON jobs (tenant, id);
     CREATE INDEX jobs_in_outbox ON jobs (status_since)

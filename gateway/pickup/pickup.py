@@ -20,11 +20,13 @@ from gateway.config import LiveSettings
 from gateway.engine import Engine
 from gateway.ledger import Ledger, drops, jobs
 from gateway.ledger.jobs import JobRow
+from gateway.ledger.turn_lock import TENANT
 from gateway.pickup import sequence
 from gateway.pickup.claim import finish_claims
 from gateway.pickup.landing import finish_landings
 from gateway.pickup.passage import Passage
 from gateway.pickup.scan import Scan
+from gateway.pickup.turns import Turns, spare_workers
 from gateway.pickup.waiting import Statuses
 from gateway.pickup.watch import Watch
 
@@ -52,6 +54,9 @@ class Pickup:
         self._news = 0
         self._work = threading.Condition()
         self._running: set[str] = set()
+        workers, spare = live.current.gateway.engine.workers, spare_workers(live.current)
+        self._slots = workers + spare
+        self._turns = Turns(workers, spare)
         self._unpublished: deque[JobRow] = deque()
         self._threads: list[threading.Thread] = []
 
@@ -62,7 +67,7 @@ class Pickup:
         finish_claims(self._live.current, self._ledger)
         self._recover()
         self._watch.follow(self._live.current)
-        slots = [(f"slot-{number}", self._slot) for number in range(self._live.current.gateway.engine.workers)]
+        slots = [(f"slot-{number}", self._slot) for number in range(self._slots)]
         for name, main in [("scan", self._scan_on), *slots]:
             thread = threading.Thread(target=main, name=name, daemon=True)
             thread.start()
@@ -177,12 +182,15 @@ class Pickup:
                     while self._news == seen and not self._stopping.is_set():
                         self._work.wait()
                 continue
+            turn = TENANT.set(job.tenant)
             try:
                 Passage(self._live.current, self._ledger, self._engine, job).run()
             except Exception:  # Whatever it is, it concerns this job, and the slot is needed by the others.
                 log.exception("the passage broke off; it is taken up again", job=job.id)
+            TENANT.reset(turn)
             with self._work:
                 self._running.discard(job.id)
+                self._turns.end(job.tenant)
             # The next generation of the name may have waited for this one, and events for these profiles.
             self._tell_slots()
             try:
@@ -194,16 +202,20 @@ class Pickup:
         with self._work:
             if self._stopping.is_set():
                 return None
-            if self._unpublished:
-                return self._unpublished.popleft()
             try:
-                job = jobs.begin_next(self._ledger, clock.now())
+                job = self._unpublished.popleft() if self._unpublished else self._begin_in_turn()
             except Exception:  # A ledger that is locked for too long, mostly; the slot must outlive it.
                 log.exception("no job could be begun; the next round tries again")
                 return None
             if job is not None:
                 self._running.add(job.id)
+                self._turns.begin(job.tenant)
             return job
+
+    def _begin_in_turn(self) -> JobRow | None:
+        now = clock.now()
+        tenants = self._turns.order(jobs.waiting_tenants(self._ledger))
+        return next((job for tenant in tenants if (job := jobs.begin_next(self._ledger, now, tenant))), None)
 
 
 class Rounds:

@@ -11,11 +11,11 @@ import hashlib
 import os
 import shlex
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import asyncssh
 
+from gateway.sftp.fair_threads import FairThreads
 from gateway.sftp.filesystem import Filesystem
 
 ALGORITHMS = {"md5sum": "md5", "sha1sum": "sha1", "sha256sum": "sha256"}
@@ -24,7 +24,7 @@ REFUSED = (
 )
 CHUNK_BYTES = 1024 * 1024
 # Of their own, and few: reading whole files must not keep the threads that land uploads.
-THREADS = ThreadPoolExecutor(2, thread_name_prefix="checksum")
+THREADS = FairThreads(2, "checksum")
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from gateway.config import LiveSettings
 from gateway.errors import ConfigError
 from gateway.ledger import Ledger
 from gateway.ledger.audit import AuditQueue
+from gateway.ledger.turn_lock import TENANT
 from gateway.sftp.certificates import SIGNATURES
 from gateway.sftp.defender import Defender
 from gateway.sftp.filesystem import Filesystem
@@ -22,6 +23,7 @@ from gateway.sftp.inbox import Inbox
 from gateway.sftp.keyring import Keyring
 from gateway.sftp.limits import Doors
 from gateway.sftp.login import LoginServer
+from gateway.sftp.loop_shares import LoopShares
 from gateway.sftp.names import Names
 from gateway.sftp.proving import check_connection
 from gateway.sftp.session import SftpSession
@@ -45,6 +47,7 @@ class SftpListener:
         self._pickup = pickup
         self._keyring = Keyring(live)
         self._doors = Doors()
+        self._shares = LoopShares()
         self._uploads = Uploads(live, ledger, pickup)
         self._audit = AuditQueue(ledger)
         self._defender = Defender(live, ledger, self._audit)
@@ -109,12 +112,15 @@ class SftpListener:
 
     def _login_server(self) -> LoginServer:
         limits = self._live.current.gateway.limits
-        return LoginServer(
+        server = LoginServer(
             self._keyring, self._connections, self._open_session, self._doors, limits, self._defender, self._audit
         )
+        server.on_login = self._shares.follow
+        return server
 
     def _open_session(self, login: Login, on_end: Callable[[SftpSession], None]) -> SftpSession:
         def open_filesystem(channel: Any, tell: Any) -> Filesystem:
+            TENANT.set(login.tenant)
             names = Names(self._live, self._ledger, self._uploads, login)
             inbox = Inbox(self._live, self._ledger, self._pickup, self._uploads, names, login)
             return Filesystem(

@@ -52,6 +52,8 @@ class LoginServer(asyncssh.SSHServer):
         self._tries = 0
         self._sent_away = False
         self._sessions: set[SftpSession] = set()
+        self.on_login: Callable[[asyncssh.SSHServerConnection, str], None] = lambda connection, tenant: None
+        """Called with the connection and its tenant."""
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         self._connection = conn
@@ -99,6 +101,7 @@ class LoginServer(asyncssh.SSHServer):
         fingerprint = grant.key.fingerprint if grant.key else None
         self._login = Login(tenant, username, grant.address, self._info("client_version"), fingerprint)
         log.info("logged in", tenant=tenant, user=username, address=grant.address, client=self._login.client)
+        self.on_login(self._connection, tenant)
         if refusal := self._doors.log_in(self._address, tenant, username, self._limits):
             self._send_away(refusal)
 

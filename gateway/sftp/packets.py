@@ -17,6 +17,7 @@ READ_BYTES_MAX = 4 * 1024 * 1024
 PACKET_BYTES_MAX = 4 * 1024 * 1024 + 1024
 # pwritev takes 1,024 pieces; a client that sends a byte at a time must not cost a list entry for each of them.
 PIECES_MAX = 256
+OFFSET_MAX = 2**63 - 1
 HANDLE_BYTES_MAX = 256
 # Type, id, handle, offset and length of a WRITE or READ.
 HEAD_BYTES_MAX = 1 + 4 + 4 + HANDLE_BYTES_MAX + 8 + 4
@@ -120,7 +121,8 @@ def read_read(packet: bytes) -> Read | None:
         offset, length = struct.unpack_from(">QI", packet, 9 + handle_length)
     except struct.error:
         return None
-    return Read(request, packet[9 : 9 + handle_length], offset, length)
+    # No file reaches so far, and the system takes no offset behind it.
+    return Read(request, packet[9 : 9 + handle_length], min(offset, OFFSET_MAX - READ_BYTES_MAX), length)
 
 
 def handle_of_close(packet: bytes) -> bytes | None:

@@ -16,6 +16,7 @@ import structlog
 
 from gateway.sftp import checksums, packets
 from gateway.sftp.answers import answer, origin
+from gateway.sftp.backlog import give_backlog
 from gateway.sftp.filesystem import Filesystem
 from gateway.sftp.handler import EXTENSION_NAMES, ReplyWriter, RequestFeed, RequestHandler
 from gateway.sftp.handles import OpenUpload
@@ -27,6 +28,8 @@ log = structlog.get_logger(__name__)
 WAITING_BYTES_MAX = 1024 * 1024
 # READ replies go out in pieces of this size, so that the channel can say in time that it has enough.
 REPLY_BYTES = 512 * 1024
+# So long may a session keep the event loop: then come the others, however many requests wait here.
+TURN_SECONDS = 0.005
 SENTENCES_MAX = 50
 
 
@@ -57,7 +60,9 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
         self._paused = False
         self._pumping = False
         self._flush_is_due = False
+        self._turn_is_over = False
         self._ended = False
+        self._gone = False
         self._command: str | None = None
         self._told: set[str] = set()
         self._refused: set[str] = set()
@@ -66,6 +71,7 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
 
     def connection_made(self, chan: asyncssh.SSHServerChannel[bytes]) -> None:
         self._channel = chan
+        give_backlog(chan)
 
     def subsystem_requested(self, subsystem: str) -> bool:
         return subsystem == "sftp"
@@ -100,6 +106,8 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
+        # Nobody takes replies any more; writes and a close that are here whole still count.
+        self._gone = self._writable = True
         self._end()
         if self.served is None:
             self._on_end(self)
@@ -136,7 +144,10 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
     def _look_for_idleness(self) -> None:
         """End the session when it has been silent for too long; one timer for all requests costs them nothing."""
         silent = asyncio.get_running_loop().time() - self._heard_at
-        is_uploading = any(isinstance(handle, OpenUpload) for handle in self._handler.files.values())
+        # Who has said that he is done, but does not take the answers, uploads no more.
+        is_uploading = not self._ended and any(
+            isinstance(handle, OpenUpload) for handle in self._handler.files.values()
+        )
         if silent < self._idle_seconds:
             self._look_later(self._idle_seconds - silent)
         elif is_uploading or not self._feed.idle:
@@ -177,7 +188,8 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
             return
         self._pumping = True
         try:
-            self._take_packets()
+            if not self._turn_is_over:
+                self._take_packets()
         except packets.BadPacket as error:
             log.warning("sftp packet cannot be framed", reason=str(error))
             self._on_bad_packet(str(error))
@@ -190,14 +202,19 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
         self._press_back()
 
     def _take_packets(self) -> None:
+        clock = asyncio.get_running_loop().time
+        turn_ends = clock() + TURN_SECONDS
         while self._feed.idle and self._writable:
+            if clock() > turn_ends:
+                self._go_on_later()
+                break
             packet = self._buffer.take()
             if packet is None:
                 break
             self._take(packet)
             if self._reply_bytes > REPLY_BYTES:
                 self._flush()
-        if self._ended and self._feed.idle:
+        if self._is_through:
             self._flush()
             self._feed.end()
         elif self._replies and not self._flush_is_due:
@@ -206,6 +223,20 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
             self._flush_is_due = True
             asyncio.get_running_loop().call_soon(self._flush)
 
+    @property
+    def _is_through(self) -> bool:
+        """Whether all that came is answered, and nothing more will come."""
+        return self._ended and self._feed.idle and self._writable and not self._turn_is_over
+
+    def _go_on_later(self) -> None:
+        if not self._turn_is_over:
+            self._turn_is_over = True
+            asyncio.get_running_loop().call_soon(self._take_next_turn)
+
+    def _take_next_turn(self) -> None:
+        self._turn_is_over = False
+        self._pump()
+
     def _take(self, packet: Pieces) -> None:
         kind = packet[0][0]
         if kind == packets.WRITE:
@@ -213,7 +244,9 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
             return
         whole = b"".join(packet)
         if kind == packets.READ:
-            self._reply(self._read(whole))
+            # Whoever is gone, or cannot be told, must not have megabytes of answers kept for him.
+            if not self._gone:
+                self._reply(self._read(whole))
         elif kind == packets.EXTENDED and packets.extension_of(whole) not in EXTENSION_NAMES:
             message = "this server does not know that extension"
             self._reply(packets.status(packets.request_of(whole), packets.OP_UNSUPPORTED, message))
@@ -280,7 +313,8 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
 
     def _press_back(self) -> None:
         """Back pressure: the client's window closes while too much waits here."""
-        behind = self._buffer.bytes > WAITING_BYTES_MAX and not (self._feed.idle and self._writable)
+        is_busy = self._turn_is_over or not (self._feed.idle and self._writable)
+        behind = self._buffer.bytes > WAITING_BYTES_MAX and is_busy
         if self._channel.is_closing():
             return
         if behind and not self._paused:
@@ -293,7 +327,6 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
     def _end(self) -> None:
         """Nothing more comes. What is here whole is still answered: the client may have got no further than that."""
         self._ended = True
-        self._writable = True
         self._pump()
 
     def _give_up(self) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from datetime import UTC, datetime, timedelta
-from errno import EIO
 from pathlib import Path
 
+from gateway.errors import UploadRefused
 from gateway.ledger.uploads import UploadRow
 
 # The kernel's file times are a few milliseconds behind the clock.
@@ -14,12 +14,12 @@ CLOCK_STEP = timedelta(seconds=0.1)
 
 
 def copy(source: int, target: int, length: int) -> None:
-    """The first bytes of a file into an empty one, shared where the file system can."""
+    """The first bytes of a file into an empty one, shared where the file system can. Raises UploadRefused."""
     copied = 0
     while copied < length:
         count = os.copy_file_range(source, target, length - copied, copied, copied)
         if count == 0:
-            raise OSError(EIO, os.strerror(EIO))
+            raise UploadRefused("another session has cut this file while it was opened here; open it again")
         copied += count
 
 

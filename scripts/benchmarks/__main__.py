@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from scripts.benchmarks import validation
+from scripts.benchmarks import neighbour, validation
 from scripts.benchmarks.generate import ROWS
 
 QUICK_ROWS = 20_000
@@ -22,17 +23,29 @@ QUICK_ROWS = 20_000
 @click.option("--pairs", type=click.IntRange(1), default=5, show_default=True, help="How often the two run in turn.")
 @click.option("--rows", type=click.IntRange(100), default=ROWS, show_default=True, help="Rows of the file.")
 @click.option("--folder", type=click.Path(path_type=Path), default=Path(".bench"), show_default=True)
+@click.option("--only", type=click.Choice(["validation", "neighbour"]), help="Only this one.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def bench(quick: bool, pairs: int, rows: int, folder: Path, as_json: bool) -> None:
-    """Measure the gateway beside its peers, each in turn on the same machine and files."""
+def bench(quick: bool, pairs: int, rows: int, folder: Path, only: str | None, as_json: bool) -> None:
+    """Measure the gateway beside its peers, each in turn on the same machine and files; and one tenant's throughput
+    while another takes all that it can."""
+    # So that a gateway that was started ends with this.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     folder.mkdir(parents=True, exist_ok=True)
+    folder = folder.resolve()
     if quick:
         pairs, rows = 1, QUICK_ROWS
-    results = [validation.compare(form, rows, pairs, folder.resolve()) for form in ("ndjson", "csv")]
+    results: dict[str, list[dict[str, Any]]] = {}
+    if only != "neighbour":
+        results["validation"] = [validation.compare(form, rows, pairs, folder) for form in ("ndjson", "csv")]
+    if only != "validation":
+        results["neighbour"] = neighbour.compare(pairs, folder, quick=quick)
     if as_json:
         click.echo(json.dumps(results, indent=2))
         return
-    Console(width=None if sys.stdout.isatty() else 160).print(table_of(results))
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    for name, found in results.items():
+        console.print(TABLES[name](found))
+        console.print()
 
 
 def table_of(results: list[dict[str, Any]]) -> Table:
@@ -55,6 +68,24 @@ def table_of(results: list[dict[str, Any]]) -> Table:
             )
     return table
 
+
+def table_of_neighbours(results: list[dict[str, Any]]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("one tenant's", "alone", "beside an attacker", "what is left (min to max)", "the attacker's drops"):
+        table.add_column(column, justify="left" if column == "one tenant's" else "right")
+    for result in results:
+        ratio = result["ratio"]
+        table.add_row(
+            f"{result['what']}, {result['unit']}",
+            f"{result['alone']:.1f}",
+            f"{result['attacked']:.1f}",
+            f"{ratio['median']:.2f} ({ratio['min']:.2f} to {ratio['max']:.2f})",
+            f"{result['attacker_drops']:,.0f}",
+        )
+    return table
+
+
+TABLES = {"validation": table_of, "neighbour": table_of_neighbours}
 
 if __name__ == "__main__":
     bench()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import struct
 
 import pytest
 
+from gateway.sftp.backlog import Backlog
 from tests.sftp.conftest import APPEND_FLAG, CREATE_FLAG, OPEN, READ_FLAG, WRITE_FLAG, Raw, Running, string, until
 
 FSETSTAT, FSTAT, READ, REALPATH, STAT, EXTENDED = 10, 8, 5, 16, 17, 200
@@ -299,3 +301,67 @@ async def test_a_client_that_leaves_in_the_middle_is_written_to_no_more(
         raw.process.channel.get_connection().abort()
     await until(lambda: server.uploads()[0][1] != "open")
     assert [record.getMessage() for record in caplog.records if record.name == "asyncio"] == []
+
+
+@pytest.mark.parametrize("offset", [2**63 - 1, 2**63, 2**64 - 1])
+async def test_a_read_behind_every_end_is_the_end_of_the_file(server: Running, offset: int) -> None:
+    server.tree("outbox", "events", "a.report.json").write_bytes(b"0123456789")
+    async with server.raw() as raw:
+        handle = await raw.open("/outbox/events/a.report.json", READ_FLAG)
+        raw.send(READ, string(handle) + struct.pack(">QI", offset, 2**32 - 1))
+        assert await replies(raw, 1) == [EOF]
+
+
+async def test_answers_that_nobody_takes_are_not_kept(server: Running) -> None:
+    """A client that asks for gigabytes, says that it is done, and takes nothing of it."""
+    content = server.tree("outbox", "events", "big.csv")
+    content.write_bytes(b"x" * 4 * 1024 * 1024)
+    async with server.raw() as raw:
+        handle = await raw.open("/outbox/events/big.csv", READ_FLAG)
+        channel = raw.process.channel
+        channel.pause_reading()
+        for _ in range(200):
+            raw.send(READ, string(handle) + struct.pack(">QI", 0, 4 * 1024 * 1024))
+        raw.process.stdin.write_eof()
+        (session,) = server.listener._sessions
+        await until(lambda: session._ended and not session._writable)
+        kept = session._channel.get_write_buffer_size()
+        assert kept < 20 * 1024 * 1024
+        raw.process.channel.abort()
+
+
+async def test_a_session_with_much_to_do_lets_the_others_go_between(server: Running) -> None:
+    """Writes of nothing cost nothing to send, and each costs the gateway a call of the system."""
+    async with server.raw() as busy, server.client() as other:
+        handle = await busy.open("/inbox/events/a.csv")
+        count = 20_000
+        for _ in range(count):
+            busy.write(handle, 0, b"")
+        longest = 0.0
+        loop = asyncio.get_running_loop()
+        for _ in range(5):
+            began = loop.time()
+            assert await other.listdir("/") == ["inbox", "outbox", "samples"]
+            longest = max(longest, loop.time() - began)
+        busy.close(handle)
+        assert await replies(busy, count + 1) == [OK] * (count + 1)
+
+
+async def test_bytes_that_come_one_by_one_wait_in_few_pieces() -> None:
+    waiting = Backlog()
+    for number in range(200_000):
+        waiting.append((bytes([number % 256]), None))
+    waiting.append((b"error", 1))
+    assert len(waiting) <= 5
+    pieces = []
+    while waiting:
+        pieces.append(waiting.pop(0))
+    assert b"".join(data for data, datatype in pieces if datatype is None) == bytes(range(256)) * 781 + bytes(range(64))
+    assert pieces[-1] == (b"error", 1)
+
+
+async def test_a_session_keeps_what_waits_in_such_a_backlog(server: Running) -> None:
+    async with server.raw():
+        (session,) = server.listener._sessions
+        waiting: object = session._channel._recv_buf
+        assert isinstance(waiting, Backlog)

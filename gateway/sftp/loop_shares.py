@@ -1,0 +1,82 @@
+"""Shares of the event loop: who floods it with packets waits while others have something to say.
+
+All connections are served by one event loop, a connection at a time: a tenant with a hundred of them would have a
+hundred times the part of one who has one. So the time that the packets of each tenant take is counted in short
+windows. While more than one tenant uses the loop, one that has had its share of a window is not read from until the
+next one begins: TCP then slows it down. Who is alone has no share to keep to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from typing import Any
+
+WINDOW_SECONDS = 0.05
+ACTIVE_SECONDS = 0.0005
+"""Whoever used less of a window than this is not counted: keepalives and the like."""
+SPARE_SHARES = 0.5
+"""What nobody has: the loop needs it for answers, and for those who log in."""
+
+
+class LoopShares:
+    """The connections that are logged in, by tenant, and what they take. Everything here runs on the event loop."""
+
+    def __init__(self) -> None:
+        self._transports: dict[str, set[asyncio.ReadTransport]] = defaultdict(set)
+        self._used: dict[str, float] = defaultdict(float)
+        self._active_before: set[str] = set()
+        self._paused: set[str] = set()
+        self._window_ends = 0.0
+
+    def follow(self, connection: Any, tenant: str) -> None:
+        """From now on, what the connection receives counts for the tenant."""
+        receive = connection.data_received
+        # asyncssh has no public way to its transport.
+        transport: asyncio.ReadTransport = connection._transport
+        self._open_of(tenant).add(transport)
+
+        def data_received(data: bytes, datatype: Any = None) -> None:
+            began = time.perf_counter()
+            receive(data, datatype)
+            ended = time.perf_counter()
+            self._count(tenant, ended - began, ended)
+
+        connection.data_received = data_received
+
+    def _open_of(self, tenant: str) -> set[asyncio.ReadTransport]:
+        self._transports[tenant] = {one for one in self._transports[tenant] if not one.is_closing()}
+        return self._transports[tenant]
+
+    def _count(self, tenant: str, seconds: float, now: float) -> None:
+        if now >= self._window_ends and not self._paused:
+            self._begin_window(now)
+        self._used[tenant] += seconds
+        if tenant not in self._paused and self._used[tenant] > self._share_of(tenant):
+            if not self._paused:
+                asyncio.get_running_loop().call_later(max(self._window_ends - now, 0), self._go_on)
+            self._paused.add(tenant)
+            for transport in self._open_of(tenant):
+                transport.pause_reading()
+
+    def _begin_window(self, now: float) -> None:
+        has_gone_on = now - self._window_ends < WINDOW_SECONDS
+        self._active_before = self._active() if has_gone_on else set()
+        self._used.clear()
+        self._window_ends = now + WINDOW_SECONDS
+
+    def _active(self) -> set[str]:
+        return {tenant for tenant, used in self._used.items() if used > ACTIVE_SECONDS}
+
+    def _share_of(self, tenant: str) -> float:
+        """Seconds of a window."""
+        others = (self._active_before | self._active()) - {tenant}
+        return WINDOW_SECONDS / (len(others) + 1 + SPARE_SHARES) if others else float("inf")
+
+    def _go_on(self) -> None:
+        paused, self._paused = self._paused, set()
+        self._begin_window(time.perf_counter())
+        for tenant in paused:
+            for transport in self._open_of(tenant):
+                transport.resume_reading()
