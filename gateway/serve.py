@@ -88,21 +88,30 @@ async def listen(
         announce(welcome(live.current, port))
         await asyncio.to_thread(audit.note, ledger, Event("start", detail=f"{sftp.host}:{port}"))
         log.info("serving", host=sftp.host, port=port, data=str(live.current.data_dir))
-        await follow_settings(live, ledger, taken, pickup, stopping)
+        await follow_settings(live, ledger, taken, pickup, listener, stopping)
         log.info("stopping: running jobs finish; a second signal ends them at once")
     finally:
         await listener.stop(SESSIONS_DRAIN_SECONDS)
 
 
 async def follow_settings(
-    live: LiveSettings, ledger: Ledger, taken: Settings, pickup: Pickup, stopping: asyncio.Event
+    live: LiveSettings,
+    ledger: Ledger,
+    taken: Settings,
+    pickup: Pickup,
+    listener: SftpListener,
+    stopping: asyncio.Event,
 ) -> None:
     """Take changed tenants, users and feeds while nothing stops us; `taken` are those that are in use already."""
     while not stopping.is_set():
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stopping.wait(), FOLLOW_SECONDS)
         try:
-            live.refresh()
+            try:
+                live.refresh()
+            finally:
+                # Each time, because users and keys expire without a change.
+                listener.look_again()
             # A login refreshes them too, so that what `refresh` returns here does not tell whether they are new.
             if taken is not live.current:
                 before, taken = taken, live.current

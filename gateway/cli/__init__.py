@@ -23,8 +23,8 @@ INTERRUPTED: Final = 130
 # name: (where the command is, what it does)
 COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "init": ("gateway.cli.init:init", "Make a working directory: gateway.toml, tenants/, data/, a host key."),
-    "tenant": ("gateway.cli.tenant:tenant", "Add and list tenants."),
-    "user": ("gateway.cli.user:user", "Add users, the logins of a tenant."),
+    "tenant": ("gateway.cli.tenant:tenant", "Add and list tenants; disable and enable them."),
+    "user": ("gateway.cli.user:user", "Add users, the logins of a tenant; disable and enable them."),
     "feed": ("gateway.cli.feed:feed", "Add and list feeds, the drop folders of a tenant."),
     "contract": ("gateway.cli.contract:contract", "Show and check contracts, what files must look like."),
     "codes": ("gateway.cli.contract:codes", "List the problem codes of reports, and what to do about each."),

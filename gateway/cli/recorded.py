@@ -16,7 +16,10 @@ from gateway.ledger import Ledger, audit
 from gateway.ledger.audit import Event
 
 CHANGING: Final = frozenset(
-    {"tenant add", "user add", "feed add", "requeue", "release", "withdraw", "backup", "restore"}
+    {
+        *("tenant add", "tenant disable", "tenant enable", "user add", "user disable", "user enable", "feed add"),
+        *("requeue", "release", "withdraw", "backup", "restore"),
+    }
 )
 """The commands that change something. None takes a secret as an argument: passwords come on standard input."""
 

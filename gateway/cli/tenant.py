@@ -11,6 +11,7 @@ from gateway.cli import tenant_file
 from gateway.cli.commented import keys
 from gateway.cli.listing import print_list
 from gateway.cli.options import config_option, new_name, next_step
+from gateway.cli.switching import set_disabled
 
 HEAD = """\
 # Tenant {name}: who it is, who may log in, and which files it sends. A running gateway follows this file.
@@ -19,7 +20,7 @@ HEAD = """\
 
 @click.group()
 def tenant() -> None:
-    """Add and list tenants."""
+    """Add and list tenants; disable and enable them."""
 
 
 @tenant.command()
@@ -55,3 +56,21 @@ def list_tenants(root: Path) -> None:
             for name, one in config.load(root).tenants.items()
         ],
     )
+
+
+@tenant.command()
+@config_option
+@click.argument("name")
+def disable(root: Path, name: str) -> None:
+    """Let no user of tenant NAME log in; a running gateway ends their sessions within a second or two."""
+    changed = set_disabled(root, name, None, disabled=True)
+    click.echo(f"Disabled tenant '{name}'." if changed else f"Tenant '{name}' is disabled already.")
+
+
+@tenant.command()
+@config_option
+@click.argument("name")
+def enable(root: Path, name: str) -> None:
+    """Let the users of tenant NAME log in again."""
+    changed = set_disabled(root, name, None, disabled=False)
+    click.echo(f"Enabled tenant '{name}'." if changed else f"Tenant '{name}' is enabled already.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gateway.config.load import LiveSettings, check_usernames, load, load_gateway, load_tenant, parse_tenant
+from gateway.config.logins import LoginSettings, Role, UserSettings
 from gateway.config.mistakes import checked, did_you_mean, read_toml
 from gateway.config.model import (
     NAME_RULE,
@@ -13,14 +14,12 @@ from gateway.config.model import (
     LimitSettings,
     LogSettings,
     PickupSettings,
-    Role,
-    Section,
     Settings,
     SftpSettings,
     TenantSettings,
-    UserSettings,
     check_name,
 )
+from gateway.config.section import Section
 
 __all__ = [
     "NAME_RULE",
@@ -31,6 +30,7 @@ __all__ = [
     "LimitSettings",
     "LiveSettings",
     "LogSettings",
+    "LoginSettings",
     "PickupSettings",
     "Role",
     "Section",

@@ -75,7 +75,7 @@ def explain(model: type[BaseModel], shown: str, detail: Any, variables: Mapping[
         allowed = re.findall(r"'([^']+)'", message)
         return f"{where}: {message}, found '{found}'{did_you_mean(found, allowed)}"
     # A private key or a password that landed in the wrong place must not be repeated on a screen or in a log.
-    if "password" in place or "keys" in place:
+    if {"password", "keys", "user_ca"} & set(place):
         return f"{where}: {message}"
     # Where our own sentence names the value already, it is not said twice.
     if isinstance(found, Mapping) or detail["type"] == "value_error":

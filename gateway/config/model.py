@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import ipaddress
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from gateway.config.logins import KeyLines, LoginSettings, Networks, UserSettings
 from gateway.config.mistakes import did_you_mean
+from gateway.config.section import Section
 
 NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 NAME_RULE: Final = "1 to 64 of a-z 0-9 . _ -, beginning with a letter or digit"
 GIB: Final = 1024**3
-ROLES_THAT_UPLOAD: Final = frozenset({"admin", "creator", "approver"})
 
-Role = Literal["admin", "creator", "approver", "viewer"]
 Points = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Hours = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Days = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-
-
-class Section(BaseModel):
-    """A table of a configuration file: frozen, and a key that it does not know is an error."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class SftpSettings(Section):
@@ -42,7 +33,7 @@ class SftpSettings(Section):
     """The port to listen on. 0 takes a free one; `gateway serve` prints it."""
     host_keys: tuple[str, ...] = Field(default=("host_keys/ssh_host_ed25519_key",), min_length=1)
     """The private keys by which clients recognise this server; paths are relative to this file."""
-    passwords: bool = True
+    passwords: bool = False
     """Whether users who have a password may log in with it. Keys always work."""
     login_seconds_max: Seconds = 30
     """How long a client may take to log in."""
@@ -92,7 +83,7 @@ class DefenderSettings(Section):
 
     enabled: bool = True
     """Whether points are counted, and bans are in force."""
-    allow: tuple[str, ...] = ("127.0.0.0/8", "::1/128")
+    allow: Networks = ("127.0.0.0/8", "::1/128")
     """Addresses and networks that are never banned, as in "203.0.113.7" or "2001:db8:1::/48". An address from which
     a proxy passes on everybody belongs here."""
     threshold: float = Field(default=20, gt=0, allow_inf_nan=False)
@@ -115,13 +106,6 @@ class DefenderSettings(Section):
     """For bytes that are not the protocol."""
     no_login_points: Points = 1
     """For a connection that ended in its key exchange."""
-
-    @field_validator("allow")
-    @classmethod
-    def networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for text in value:
-            ipaddress.ip_network(text)
-        return value
 
 
 class DataSettings(Section):
@@ -183,6 +167,7 @@ class GatewaySettings(Section):
     """The whole of `gateway.toml`."""
 
     sftp: SftpSettings = SftpSettings()
+    login: LoginSettings = LoginSettings()
     limits: LimitSettings = LimitSettings()
     defender: DefenderSettings = DefenderSettings()
     data: DataSettings = DataSettings()
@@ -190,31 +175,6 @@ class GatewaySettings(Section):
     engine: EngineSettings = EngineSettings()
     retention: RetentionSettings = RetentionSettings()
     log: LogSettings = LogSettings()
-
-
-class UserSettings(Section):
-    """`[users.<username>]`: a login of a tenant."""
-
-    email: str = Field(pattern=r"^[^@\s]+@[^@\s]+$")
-    """Who it is; the ledger and every report say it."""
-    role: Role
-    """"admin", "creator" and "approver" may upload; "viewer" only reads outbox/ and samples/."""
-    keys: tuple[str, ...] = ()
-    """The public keys that log in, each as the line of a .pub file."""
-    password: str | None = Field(default=None, repr=False, pattern=r"^\$argon2id\$")
-    """The argon2id hash of the password; `gateway user add --password-stdin` writes it."""
-
-    @field_validator("keys")
-    @classmethod
-    def public_keys(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for key in value:
-            check_public_key(key)
-        return value
-
-    @property
-    def may_upload(self) -> bool:
-        """Admins, creators and approvers upload; a viewer only reads (C4)."""
-        return self.role in ROLES_THAT_UPLOAD
 
 
 class FeedSettings(Section):
@@ -273,6 +233,14 @@ class TenantSettings(Section):
     """The zone of times that name none, as in "Europe/Dublin"."""
     retention_days: int | None = Field(default=None, ge=1, examples=[365])
     """Events older than this are rejected; without it, none is too old."""
+    disabled: bool = False
+    """No user of this tenant can log in, and sessions that are open are ended. What has landed is still processed."""
+    allow_from: Networks = ()
+    """Addresses and networks from which its users may log in, as in "203.0.113.7" or "2001:db8:1::/48". None: from
+    everywhere."""
+    user_ca: KeyLines = ()
+    """The public keys of those who may issue OpenSSH user certificates for users of this tenant, and of no other. A
+    certificate must name the username as a principal."""
     users: Mapping[str, UserSettings] = Field(default_factory=dict)
     feeds: Mapping[str, FeedSettings] = Field(default_factory=dict)
 
@@ -336,19 +304,3 @@ def check_name(name: str) -> str:
     if not NAME.fullmatch(name):
         raise ValueError(f"'{name}' cannot be a name: {NAME_RULE}")
     return name
-
-
-def check_public_key(line: str) -> str:
-    """The line of a .pub file, `type base64 [comment]`, or ValueError (RFC 4253, section 6.6)."""
-    if "PRIVATE KEY" in line:
-        raise ValueError("this is a private key; a user is given the line of the .pub file beside it")
-    kind, _, rest = line.strip().partition(" ")
-    encoded = rest.strip().partition(" ")[0]
-    try:
-        blob = base64.b64decode(encoded, validate=True)
-    except binascii.Error:
-        blob = b""
-    # The blob repeats the type, behind its length in four bytes.
-    if not kind or not blob.startswith(len(kind).to_bytes(4, "big") + kind.encode()):
-        raise ValueError("this is not the line of a .pub file, as in 'ssh-ed25519 AAAA... name'")
-    return line

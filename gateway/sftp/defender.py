@@ -15,6 +15,7 @@ import structlog
 
 from gateway import clock
 from gateway.config import LiveSettings
+from gateway.config.addresses import is_in, plain
 from gateway.config.model import DefenderSettings
 from gateway.ledger import Ledger, bans
 from gateway.ledger.audit import AuditQueue, Event
@@ -93,10 +94,7 @@ class Defender:
                 self._set(replace(before, known_at=now))
 
     def _is_allowed(self, address: str | None) -> bool:
-        if address is None:
-            return True
-        ip = plain(address)
-        return any(ip in network for network in map(ipaddress.ip_network, self.settings.allow))
+        return address is None or is_in(address, self.settings.allow)
 
     def _banned_until(self, kind: Kind, subject: str) -> datetime | None:
         found = self._standings.get((kind, subject))
@@ -194,96 +192,7 @@ class Defender:
         self._version = version
 
 
-class Visit:
-    """One connection as the defender and the audit see it, until and after its login."""
-
-    def __init__(self, defender: Defender, audit: AuditQueue, address: str | None) -> None:
-        self._defender = defender
-        self._audit = audit
-        self._address = address
-        self._unknown: set[str] = set()
-        self._offered: Event | None = None
-        self._greeted = False
-        self._client: str | None = None
-        self._key: str | None = None
-
-    def begin(self, client: str | None) -> None:
-        """Its key exchange is done, and it asks to log in."""
-        self._greeted = True
-        self._client = client
-
-    def password_refused(self, tenant: str | None, username: str, why: str = "wrong password") -> None:
-        """A person may have typed a password where the username goes: an unknown one is not written anywhere."""
-        if tenant is None:
-            self._note_unknown(username)
-            return
-        self._refuse(tenant, username, why)
-        self._defender.blame(self._address, self._defender.settings.password_points)
-        self._defender.blame_user(username, self._defender.settings.password_points)
-
-    def key_refused(self, tenant: str | None, username: str, fingerprint: str) -> None:
-        """A client offers all keys that it has: that is told, and counted, once, if none of them logs in."""
-        if tenant is None:
-            self._note_unknown(username)
-        else:
-            self._offered = self._event("login", "refused", tenant, username, f"unknown key {fingerprint}")
-
-    def key_known(self, fingerprint: str | None) -> None:
-        """The key that logs in if nothing else comes; None: it is a password."""
-        self._key = fingerprint
-
-    def logged_in(self, tenant: str, username: str) -> str | None:
-        """The fingerprint of the key that did it."""
-        self._offered = None
-        self._audit.add(self._event("login", "ok", tenant, username, None if self._key else "password", self._key))
-        if self._key is not None:
-            self._defender.note_key_login(self._address)
-        return self._key
-
-    def ended(self, error: Exception | None, client: str | None, *, bad_packet: bool) -> None:
-        """The connection is over, and nobody had logged in."""
-        points = self._defender.settings
-        if self._offered is not None:
-            self._audit.add(self._offered)
-            self._defender.blame(self._address, points.key_points)
-        if bad_packet:
-            self.bad_packet(type(error).__name__)
-        elif not self._greeted and client:
-            # Who says nothing at all is somebody's check that the port is open.
-            self._defender.blame(self._address, points.no_login_points)
-
-    def bad_packet(self, why: str) -> None:
-        """Bytes that are not the protocol."""
-        self._audit.add(Event("request", "refused", address=self._address, detail=f"bad packet: {why}"))
-        self._defender.blame(self._address, self._defender.settings.bad_packet_points)
-
-    def _note_unknown(self, username: str) -> None:
-        if username not in self._unknown:
-            self._unknown.add(username)
-            self._refuse(None, None, "unknown user")
-            self._defender.blame(self._address, self._defender.settings.unknown_user_points)
-
-    def _refuse(self, tenant: str | None, username: str | None, why: str) -> None:
-        self._audit.add(self._event("login", "refused", tenant, username, why))
-
-    def _event(
-        self,
-        action: str,
-        result: str,
-        tenant: str | None,
-        username: str | None,
-        detail: str | None,
-        key: str | None = None,
-    ) -> Event:
-        return Event(action, result, tenant, username, self._address, key, self._client, detail=detail)
-
-
 def subject_of(address: str | None) -> str:
     """What is banned for an address: IPv6 by /64, which is what one subscriber has; IPv4 in IPv6 as IPv4."""
     ip = plain(address or "0.0.0.0")
     return str(ip) if ip.version == 4 else str(ipaddress.ip_network((ip.packed[:8] + bytes(8), 64)))
-
-
-def plain(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    ip = ipaddress.ip_address(address.partition("%")[0])
-    return ip.ipv4_mapped or ip if isinstance(ip, ipaddress.IPv6Address) else ip

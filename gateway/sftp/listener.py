@@ -14,13 +14,16 @@ from gateway.config import LiveSettings
 from gateway.errors import ConfigError
 from gateway.ledger import Ledger
 from gateway.ledger.audit import AuditQueue
+from gateway.sftp.certificates import SIGNATURES
 from gateway.sftp.defender import Defender
 from gateway.sftp.filesystem import Filesystem
 from gateway.sftp.handler import check_asyncssh
 from gateway.sftp.inbox import Inbox
+from gateway.sftp.keyring import Keyring
 from gateway.sftp.limits import Doors
-from gateway.sftp.login import Keyring, LoginServer
+from gateway.sftp.login import LoginServer
 from gateway.sftp.names import Names
+from gateway.sftp.proving import check_connection
 from gateway.sftp.session import SftpSession
 from gateway.sftp.uploads import Login, Uploads, Wakes, event_of
 
@@ -45,13 +48,14 @@ class SftpListener:
         self._uploads = Uploads(live, ledger, pickup)
         self._audit = AuditQueue(ledger)
         self._defender = Defender(live, ledger, self._audit)
-        self._connections: set[asyncssh.SSHServerConnection] = set()
+        self._connections: dict[asyncssh.SSHServerConnection, LoginServer] = {}
         self._sessions: set[SftpSession] = set()
         self._acceptor: asyncssh.SSHAcceptor | None = None
 
     async def start(self) -> int:
         """Listen; the port that was bound. Raises ConfigError for host keys, or an asyncssh, that cannot be used."""
         check_asyncssh()
+        check_connection()
         settings = self._live.current
         await asyncio.to_thread(self._uploads.recover)
         sftp = settings.gateway.sftp
@@ -66,6 +70,7 @@ class SftpListener:
             "x11_forwarding": False,
             "compression_algs": None,
             "encryption_algs": list(CIPHERS),
+            "signature_algs": sorted(SIGNATURES),
             "window": WINDOW_BYTES,
             "max_pktsize": CHANNEL_PACKET_BYTES,
             "keepalive_interval": sftp.keepalive_seconds,
@@ -75,6 +80,11 @@ class SftpListener:
         self._defender.start()
         self._acceptor = await asyncssh.listen(sftp.host, sftp.port, server_factory=self._login_server, **options)
         return self._acceptor.get_port()
+
+    def look_again(self) -> None:
+        """End the sessions of those who may be in no longer: disabled, removed, expired, or no longer from there."""
+        for login in list(self._connections.values()):
+            login.look_again()
 
     @property
     def is_listening(self) -> bool:

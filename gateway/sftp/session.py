@@ -122,6 +122,12 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
                 self._channel.write_stderr(f"{sentence}\r\n".encode())
             self._told.add(sentence)
 
+    def end(self, sentence: str) -> None:
+        """Ended by the gateway: no more requests, and what is open is closed as if the connection had broken."""
+        if self.served is not None and self._command is None:
+            self.tell(sentence)
+            self._give_up()
+
     def _look_later(self, seconds: float) -> None:
         self._idle_timer = asyncio.get_running_loop().call_later(seconds, self._look_for_idleness)
 

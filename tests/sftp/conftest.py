@@ -226,7 +226,8 @@ def root(tmp_path: Path) -> Path:
         (folder / name).chmod(0o600)
         key.write_public_key(str(folder / f"{name}.pub"))
     (folder / "gateway.toml").write_text(
-        '[sftp]\nhost = "127.0.0.1"\nport = 0\nhost_keys = ["host_key"]\n[pickup]\nsettle_seconds = 0\n'
+        '[sftp]\nhost = "127.0.0.1"\nport = 0\nhost_keys = ["host_key"]\npasswords = true\n'
+        "[pickup]\nsettle_seconds = 0\n"
     )
     (folder / "tenants" / "acme.toml").write_text(acme((folder / "client.pub").read_text().strip()))
     return folder
