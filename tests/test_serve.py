@@ -22,6 +22,7 @@ from gateway.config import load
 from gateway.ledger import Ledger, jobs
 from gateway.ledger.jobs import JobRow
 from gateway.pickup.claim import original_path
+from gateway.sftp import host_keys
 
 PATIENCE_SECONDS = 60.0
 PROFILES = b"identity,Name\nann,Ann\nbob,Bob\n"
@@ -41,8 +42,7 @@ class Gateway:
     def __init__(self, root: Path) -> None:
         self.root = root
         (root / "tenants").mkdir(parents=True)
-        (root / "host_keys").mkdir()
-        asyncssh.generate_private_key("ssh-ed25519").write_private_key(root / "host_keys" / "ssh_host_ed25519_key")
+        host_keys.make(root / "host_keys" / "ssh_host_ed25519_key", "ed25519")
         (root / "gateway.toml").write_text("[pickup]\nsettle_seconds = 0.1\nscan_seconds = 1\n[engine]\nworkers = 1\n")
         (root / "tenants" / "acme.toml").write_text(TENANT)
         self.ledger_path = root / "data" / "ledger.db"

@@ -31,8 +31,14 @@ class SftpSettings(Section):
     """The address to listen on. "127.0.0.1" serves this machine only."""
     port: int = Field(default=2222, ge=0, le=65535)
     """The port to listen on. 0 takes a free one; `gateway serve` prints it."""
-    host_keys: tuple[str, ...] = Field(default=("host_keys/ssh_host_ed25519_key",), min_length=1)
-    """The private keys by which clients recognise this server; paths are relative to this file."""
+    host_keys: tuple[str, ...] = Field(
+        default=("host_keys/ssh_host_ed25519_key", "host_keys/ssh_host_rsa_key"), min_length=1
+    )
+    """The private keys by which clients recognise this server; paths are relative to this file. Of several of one kind
+    the first is used, and the others are announced, so that clients learn them: `gateway host-keys rotate`."""
+    crypto: Literal["default", "strict"] = "default"
+    """"default" lets older clients in, by algorithms that are sound but no longer the best; "strict" takes only a
+    key exchange that is safe from quantum computers, and AES-GCM: OpenSSH 9.9 and newer."""
     passwords: bool = False
     """Whether users who have a password may log in with it. Keys always work."""
     login_seconds_max: Seconds = 30
@@ -285,7 +291,11 @@ class Settings(Section):
 
     @property
     def host_key_paths(self) -> tuple[Path, ...]:
-        return tuple(self.root / key for key in self.gateway.sftp.host_keys)
+        """Where the keys are that are listed; of those that are so by default, the ones that are there."""
+        paths = tuple(self.root / key for key in self.gateway.sftp.host_keys)
+        if "host_keys" in self.gateway.sftp.model_fields_set:
+            return paths
+        return tuple(path for path in paths if path.exists()) or paths
 
     def tenant_dir(self, tenant: str) -> Path:
         """What SFTP shows to the tenant's users as `/`: inbox, outbox, samples."""
