@@ -34,7 +34,7 @@ class Served:
 
     @property
     def fingerprint(self) -> str:
-        [path] = config.load(self.root, {}).host_key_paths
+        path = config.load(self.root, {}).host_key_paths[0]
         return asyncssh.read_private_key(str(path)).get_fingerprint()
 
     @property
@@ -103,7 +103,7 @@ def known_hosts(served: Served, tmp_path: Path) -> Path:
 
 
 def trusted(served: Served, path: Path) -> Path:
-    [host_key] = config.load(served.root, {}).host_key_paths
+    host_key = config.load(served.root, {}).host_key_paths[0]
     line = host_key.with_name(f"{host_key.name}.pub").read_text()
     path.write_text(f"[127.0.0.1]:{served.port} {line}")
     return path
