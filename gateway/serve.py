@@ -201,7 +201,7 @@ def welcome(settings: Settings, port: int) -> str:
         username
         for tenant in settings.tenants.values()
         for username, user in tenant.users.items()
-        if user.may_upload and tenant.feeds
+        if user.may_upload and tenant.feeds and not (user.disabled or tenant.disabled)
     ]
     lines = [f"Gateway listens on {host}:{port}"]
     if users:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import stat
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import argon2
@@ -12,12 +13,13 @@ import pytest
 
 from gateway import config
 from gateway.sftp import host_keys
-from tests.conftest import Run, clean_environment, command
+from tests.conftest import Run, clean_environment, command, give_host_keys
 
 
 @pytest.fixture
 def root(gateway: Run, tmp_path: Path) -> Path:
     """A directory as `gateway init` makes it, with a tenant."""
+    give_host_keys(tmp_path / "here")
     assert gateway("init", tmp_path / "here").returncode == 0
     assert gateway("tenant", "add", "acme", "--config", tmp_path / "here").returncode == 0
     return tmp_path / "here"
@@ -116,6 +118,9 @@ def test_a_user_has_keys_and_a_hashed_password(gateway: Run, root: Path, public_
     assert "hunter2" not in (root / "tenants" / "acme.toml").read_text()
     assert mode(root / "tenants" / "acme.toml") == 0o600
     assert "Next: sftp -P 2222 up.load@HOST" in done.stdout
+    word = ["user", "add", "acme", "word", "--email", "a@b.c", "--role", "creator", "--password-stdin"]
+    alone = gateway(*word, "--config", root, given="hunter2\n")
+    assert "Nobody can log in as this user yet: gateway.toml says sftp.passwords = false" in alone.stdout
 
 
 def test_a_user_that_cannot_log_in_yet_is_said_so(gateway: Run, root: Path) -> None:
@@ -142,6 +147,57 @@ def test_a_user_that_cannot_be_is_refused(
     done = gateway("user", "add", *arguments, "--config", root, given=given)
     assert (done.returncode, said in done.stderr) == (code, True), done.stderr
     assert (root / "tenants" / "acme.toml").read_bytes() == before
+
+
+def test_a_user_may_have_conditions(gateway: Run, root: Path, public_key: Path) -> None:
+    arguments = ["user", "add", "acme", "ann", "--email", "a@b.c", "--role", "creator", "--key", public_key]
+    conditions = ["--both", "--password-stdin", "--from", "203.0.113.7", "--from", "2001:db8::/32"]
+    done = gateway(*arguments, *conditions, "--expires", "2099-01-31", "--config", root, given="hunter2\n")
+    assert done.returncode == 0, done.stderr
+    ann = acme(root).users["ann"]
+    assert (ann.login_with, ann.allow_from) == ("key_and_password", ("203.0.113.7", "2001:db8::/32"))
+    assert ann.expires == datetime(2099, 1, 31, tzinfo=UTC)
+    assert "\nexpires = 2099-01-31\n" in (root / "tenants" / "acme.toml").read_text()
+    assert "Nobody can log in as this user yet: gateway.toml says sftp.passwords = false" in done.stdout
+
+
+def test_a_user_is_disabled_and_enabled_where_a_person_wrote_it(gateway: Run, root: Path) -> None:
+    path = root / "tenants" / "acme.toml"
+    written = (
+        "# Ask Ann.\n[users.ann] # since May\nemail = 'ann@acme.example'\nrole = 'admin'\n\n# Bob leaves.\n"
+        '[users."bob"]\nemail = "bob@acme.example"\ndisabled   = false # not yet\nrole = "viewer"\n'
+    )
+    path.write_text(written)
+    assert gateway("user", "disable", "acme", "ann", "--config", root).stdout == "Disabled user 'ann'.\n"
+    assert gateway("user", "disable", "acme", "bob", "--config", root).returncode == 0
+    assert gateway("user", "disable", "acme", "bob", "--config", root).stdout == "User 'bob' is disabled already.\n"
+    assert [user.disabled for user in acme(root).users.values()] == [True, True]
+    expected = written.replace("# since May\n", "# since May\ndisabled = true\n")
+    assert path.read_text() == expected.replace("disabled   = false # not yet", "disabled = true # not yet")
+    for name in ("ann", "bob"):
+        assert gateway("user", "enable", "acme", name, "--config", root).stdout == f"Enabled user '{name}'.\n"
+    assert [user.disabled for user in acme(root).users.values()] == [False, False]
+    near = gateway("user", "disable", "acme", "anna", "--config", root)
+    assert (near.returncode, "no user 'anna'; did you mean 'ann'? (users: ann, bob)" in near.stderr) == (3, True)
+
+
+def test_a_tenant_is_disabled_and_enabled(gateway: Run, root: Path) -> None:
+    before = (root / "tenants" / "acme.toml").read_text()
+    assert gateway("tenant", "disable", "acme", "--config", root).stdout == "Disabled tenant 'acme'.\n"
+    assert acme(root).disabled
+    assert gateway("tenant", "disable", "acme", "--config", root).stdout == "Tenant 'acme' is disabled already.\n"
+    assert "acme (disabled)" in gateway("tenant", "list", "--config", root).stdout
+    assert gateway("tenant", "enable", "acme", "--config", root).stdout == "Enabled tenant 'acme'.\n"
+    assert (root / "tenants" / "acme.toml").read_text() == before
+
+
+def test_a_file_that_cannot_be_disabled_in_is_left_alone(gateway: Run, root: Path) -> None:
+    path = root / "tenants" / "acme.toml"
+    path.write_text('users = { ann = { email = "a@b.c", role = "viewer" } }\n')
+    done = gateway("user", "disable", "acme", "ann", "--config", root)
+    assert done.returncode == 3
+    assert "nothing was changed; write disabled = true in the table of users.ann yourself" in done.stderr
+    assert path.read_text() == 'users = { ann = { email = "a@b.c", role = "viewer" } }\n'
 
 
 def test_a_private_key_is_not_taken_for_a_public_one(gateway: Run, root: Path, public_key: Path) -> None:

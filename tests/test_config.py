@@ -154,12 +154,6 @@ def test_a_private_key_is_told_from_a_public_one(root: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("kind", ["ssh-ed25519", "ecdsa-sha2-nistp256", "ssh-rsa"])
-def test_public_keys_of_all_kinds_are_taken(kind: str) -> None:
-    line = asyncssh.generate_private_key(kind).export_public_key().decode().strip()
-    assert UserSettings(email="a@b.c", role="viewer", keys=(line,)).keys == (line,)
-
-
 def test_a_username_of_two_tenants_is_refused(root: Path) -> None:
     user = f'[users.upload]\nemail = "a@b.c"\nrole = "creator"\nkeys = ["{KEY}"]'
     (root / "tenants" / "beta.toml").write_text(user)

@@ -16,7 +16,7 @@ import asyncssh
 import pytest
 
 from gateway import config, durable
-from tests.conftest import Run, clean_environment, command
+from tests.conftest import Run, clean_environment, command, give_host_keys
 
 HEADER = "identity,Name,Phone\n"
 GOOD = HEADER + "1001,Jane,01 123 111 0123\n1002,John,0301234567\n"
@@ -56,7 +56,10 @@ def set_up(root: Path) -> None:
             check=True, capture_output=True, timeout=100,
         )  # fmt: skip
 
+    give_host_keys(root)
     run("init", root)
+    settings = root / "gateway.toml"
+    settings.write_text(settings.read_text().replace("passwords = false", "passwords = true"))
     run("tenant", "add", "acme")
     run("feed", "add", "acme", "profiles", "--contract", "clevertap-profiles")
     run("feed", "add", "acme", "userpilot", "--contract", "userpilot-import")

@@ -10,6 +10,7 @@ from gateway.config import LiveSettings
 from gateway.engine import Engine
 from gateway.ledger import Ledger, audit
 from gateway.pickup.pickup import Pickup
+from gateway.sftp.listener import SftpListener
 
 
 class Noting(Pickup):
@@ -36,7 +37,8 @@ async def test_a_change_that_a_login_has_taken_still_reaches_folders_samples_and
     stopping = asyncio.Event()
     try:
         async with asyncio.timeout(20):
-            await serve.follow_settings(live, ledger, taken, Noting(live, ledger, stopping), stopping)
+            pickup = Noting(live, ledger, stopping)
+            await serve.follow_settings(live, ledger, taken, pickup, SftpListener(live, ledger, pickup), stopping)
         (event,) = audit.select(ledger, action="config")
         assert (event.tenant, event.detail) == ("acme", "feed people")
     finally:

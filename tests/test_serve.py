@@ -15,10 +15,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import asyncssh
+import paramiko
 import pytest
 
 from gateway.config import load
-from gateway.ledger import Ledger, jobs
+from gateway.ledger import Ledger, audit, jobs
 from gateway.ledger.jobs import JobRow
 from gateway.pickup.claim import original_path
 from gateway.sftp import host_keys
@@ -274,3 +276,31 @@ def test_what_was_kept_for_long_enough_is_swept_at_the_next_start(gateway: Gatew
     until(lambda: not original.exists() and not list(gateway.outbox.iterdir()))
     until(lambda: gateway.log().count('"event": "swept"') == 2)
     assert gateway.jobs()[0].status == "completed"
+
+
+def test_a_user_who_is_disabled_by_the_command_is_logged_out(gateway: Gateway) -> None:
+    private = asyncssh.generate_private_key("ssh-ed25519")
+    private.write_private_key(gateway.root / "ann")
+    line = private.export_public_key().decode().strip()
+    tenant = gateway.root / "tenants" / "acme.toml"
+    tenant.write_text(tenant.read_text().replace("[users.acme-ann]", f'[users.acme-ann]\nkeys = ["{line}"]'))
+    _, printed = gateway.serve()
+    port = re.search(r"listens on 127\.0\.0\.1:(\d+)", printed)
+    assert port
+    client = paramiko.Transport(("127.0.0.1", int(port[1])))
+    try:
+        key = paramiko.Ed25519Key.from_private_key_file(str(gateway.root / "ann"))
+        client.connect(username="acme-ann", pkey=key)
+        assert "inbox" in client.open_sftp_client().listdir("/")
+        command = [sys.executable, "-m", "gateway", "user", "disable", "acme", "acme-ann"]
+        environment = os.environ | {"GATEWAY_CONFIG": str(gateway.root)}
+        subprocess.run(command, env=environment, check=True, capture_output=True, timeout=60)
+        until(lambda: not client.is_active())
+    finally:
+        client.close()
+    ledger = Ledger(gateway.ledger_path)
+    try:
+        reasons = ["ended: the user is disabled"]
+        until(lambda: reasons == [one.detail for one in audit.select(ledger, username="acme-ann", action="login")][:1])
+    finally:
+        ledger.close()

@@ -52,7 +52,13 @@ def list_tenants(root: Path) -> None:
     print_list(
         ["tenant", "environment", "timezone", "users", "feeds"],
         [
-            [name, one.environment, one.timezone, ", ".join(one.users), ", ".join(one.feeds)]
+            [
+                f"{name} (disabled)" if one.disabled else name,
+                one.environment,
+                one.timezone,
+                ", ".join(one.users),
+                ", ".join(one.feeds),
+            ]
             for name, one in config.load(root).tenants.items()
         ],
     )

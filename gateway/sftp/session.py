@@ -124,7 +124,9 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
 
     def end(self, sentence: str) -> None:
         """Ended by the gateway: no more requests, and what is open is closed as if the connection had broken."""
-        if self.served is not None and self._command is None:
+        if self.served is None:
+            self._channel.close()
+        elif self._command is None:
             self.tell(sentence)
             self._give_up()
 

@@ -57,9 +57,10 @@ class Visit:
     def logged_in(self, grant: Grant) -> None:
         """By what: a key, its certificate, a password, or both."""
         self._offered = self._half_way = None
-        certificate = grant.key.certificate.shown if grant.key and grant.key.certificate else None
-        how = [certificate, "password" if grant.password else None]
-        detail = " and ".join(one for one in how if one) or None
+        by_key = grant.key and (grant.key.certificate.shown if grant.key.certificate else "key")
+        how = [by_key or "", "password" if grant.password else ""]
+        # That it was a key alone, and which, its fingerprint says.
+        detail = " and ".join(filter(None, how)) if how != ["key", ""] else None
         key = grant.key.fingerprint if grant.key else None
         self._audit.add(self._event("login", "ok", grant.tenant, grant.username, detail, key))
         if key is not None:

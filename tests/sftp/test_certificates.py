@@ -70,8 +70,8 @@ async def test_a_certificate_that_is_not_for_this_user_here_and_now_is_refused_a
         assert said.startswith(reason), said
         assert "certificate 'a certificate' of CA SHA256:" in said
     assert (await with_openssh(trusting, ca.issue(key, "-O", "verify-required"))).code != 0
-    said = await reasons(trusting, "ann", len(wrong) + 1)
-    assert any(one.startswith("its critical option 'verify-required' is not known here: ") for one in said)
+    heard = await reasons(trusting, "ann", len(wrong) + 1)
+    assert any(one.startswith("its critical option 'verify-required' is not known here: ") for one in heard)
 
 
 async def test_a_ca_of_a_tenant_issues_for_no_user_of_another_and_the_gateways_own_for_all(

@@ -8,7 +8,7 @@ import asyncssh
 import pytest
 
 from gateway.errors import ConfigError
-from gateway.sftp import proving
+from gateway.sftp.certificates import SIGNATURES
 from tests.sftp.conftest import Running
 from tests.sftp.logins import UNTOUCHED, Token, add, head, logs_in, public, reasons, user
 
@@ -25,7 +25,8 @@ async def test_keys_of_every_kind_that_is_taken_log_in(server: Running, root: Pa
     keys = [rsa, *(asyncssh.generate_private_key(kind) for kind in kinds)]
     tokens = [Token(b"sk-ssh-ed25519@openssh.com"), Token(b"sk-ecdsa-sha2-nistp256@openssh.com")]
     add(root, user(ANN, *map(public, keys), *(token.line for token in tokens)))
-    for key in (*keys, *tokens):
+    offered: list[asyncssh.SSHKey | asyncssh.SSHKeyPair] = [*keys, *tokens]
+    for key in offered:
         assert await logs_in(server, ANN, key), key.algorithm
     for algorithm in ("rsa-sha2-256", "rsa-sha2-512"):
         assert await logs_in(server, ANN, rsa, signature_algs=[algorithm])
@@ -46,7 +47,7 @@ async def test_a_signature_with_sha_1_logs_nobody_in(
     assert not await logs_in(server, ANN, rsa, signature_algs=["ssh-rsa"])
     assert (await reasons(server, ANN))[0].startswith("signed with 'ssh-rsa', which is not taken: SHA256:")
     # It is this check that refuses it: asyncssh itself takes the signature.
-    monkeypatch.setattr(proving, "SIGNATURES", proving.SIGNATURES | {"ssh-rsa"})
+    monkeypatch.setattr("gateway.sftp.proving.SIGNATURES", SIGNATURES | {"ssh-rsa"})
     assert await logs_in(server, ANN, rsa, signature_algs=["ssh-rsa"])
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import asyncssh
+import paramiko
 import pytest
 import structlog
 
 from gateway.errors import ConfigError
-from gateway.sftp.login import Keyring
 from tests.sftp.conftest import PASSWORD, Running
 
 NO_KEYS: dict[str, list[str]] = {"client_keys": []}
@@ -36,22 +37,6 @@ async def test_a_wrong_password_an_unset_one_and_an_unknown_user_are_refused_ali
     assert "nobody" not in str(logged)
 
 
-async def test_an_unknown_user_costs_a_verification_too(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    verified: list[str] = []
-    verify = Keyring._verify
-
-    def counted(self: Keyring, expected: str, password: str) -> bool:
-        verified.append(password)
-        return verify(self, expected, password)
-
-    monkeypatch.setattr(Keyring, "_verify", counted)
-    for user in ("acme-word", "acme-up", "nobody"):
-        with pytest.raises(asyncssh.PermissionDenied):
-            async with server.connected(user, password="wrong", **NO_KEYS):
-                pass
-    assert verified == ["wrong"] * 3
-
-
 async def test_a_key_of_somebody_else_is_refused(server: Running) -> None:
     with pytest.raises(asyncssh.PermissionDenied):
         async with server.connected(client_keys=[asyncssh.generate_private_key("ssh-ed25519")]):
@@ -61,10 +46,19 @@ async def test_a_key_of_somebody_else_is_refused(server: Running) -> None:
             pass
 
 
-async def test_keyboard_interactive_is_off(server: Running) -> None:
-    with pytest.raises(asyncssh.PermissionDenied):
-        async with server.connected("acme-word", preferred_auth="keyboard-interactive", password=PASSWORD, **NO_KEYS):
-            pass
+async def test_paramiko_tries_one_key_after_the_other(server: Running, root: Path) -> None:
+    def tries() -> bool:
+        client = paramiko.Transport(("127.0.0.1", server.port))
+        try:
+            client.start_client(timeout=20)
+            with pytest.raises(paramiko.AuthenticationException):
+                client.auth_publickey("acme-up", paramiko.Ed25519Key.from_private_key_file(str(root / "host_key")))
+            client.auth_publickey("acme-up", paramiko.Ed25519Key.from_private_key_file(str(root / "client")))
+            return client.is_authenticated()
+        finally:
+            client.close()
+
+    assert await asyncio.to_thread(tries)
 
 
 async def test_changed_users_and_feeds_are_taken_without_a_restart(server: Running, root: Path) -> None:
@@ -106,18 +100,6 @@ async def test_a_key_that_cannot_be_read_leaves_the_users_others(server: Running
     path.write_text(path.read_text().replace('keys = ["', 'keys = ["ssh-ed25519 broken", "'))
     async with server.client() as client:
         assert "inbox" in await client.listdir("/")
-
-
-async def test_passwords_can_be_turned_off(root: Path) -> None:
-    text = (root / "gateway.toml").read_text()
-    (root / "gateway.toml").write_text(text.replace("[sftp]", "[sftp]\npasswords = false"))
-    server = Running(root)
-    await server.start()
-    with pytest.raises(asyncssh.PermissionDenied):
-        async with server.connected("acme-word", password=PASSWORD, **NO_KEYS):
-            pass
-    await server.listener.stop(0)
-    server.ledger.close()
 
 
 async def test_a_host_key_that_is_missing_is_a_configuration_error(root: Path) -> None:

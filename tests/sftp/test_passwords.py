@@ -55,7 +55,7 @@ async def test_a_key_and_then_the_password_log_in_with_openssh(server: Running, 
     assert (ended.code, "inbox" in ended.out) == (0, True), ended.err
     (event,) = await until(lambda: audit.select(server.ledger, action="login"))
     key = asyncssh.read_public_key(root / "client.pub")
-    assert (event.result, event.fingerprint, event.detail) == ("ok", key.get_fingerprint(), "password")
+    assert (event.result, event.fingerprint, event.detail) == ("ok", key.get_fingerprint(), "key and password")
     # In a batch nobody is asked for a password, and the key alone does not do.
     assert (await server.sftp("ls", user="ann")).code != 0
     assert (await reasons(server, "ann"))[0].startswith("no password came after the key SHA256:")
@@ -181,3 +181,26 @@ async def test_who_has_no_key_cannot_get_the_password_of_a_user_refused_who_need
     assert await logs_in(server, "ann", asyncssh.read_private_key(root / "client"), password=PASSWORD)
     await server.listener.stop(0)
     server.ledger.close()
+
+
+async def test_a_try_that_does_not_wait_for_its_answer_is_counted(server: Running, root: Path) -> None:
+    """A request ends the one before it, so that it is never answered; it is not free for that."""
+    add(root, user("slow", password=f'"{argon2.PasswordHasher().hash(PASSWORD)}"'))
+
+    def tries() -> None:
+        with transport(server) as client:
+            with pytest.raises(paramiko.AuthenticationException):
+                client.auth_none("slow")
+            for _ in range(3):
+                request = paramiko.Message()
+                request.add_byte(bytes([50]))
+                for part in ("slow", "ssh-connection", "password"):
+                    request.add_string(part)
+                request.add_boolean(False)
+                request.add_string("wrong")
+                # Of paramiko's own: its public ways wait for the answer.
+                own: Any = client
+                own._send_message(request)
+
+    await asyncio.to_thread(tries)
+    assert set(await reasons(server, "slow", 2)) >= {"another try was begun before the answer"}
