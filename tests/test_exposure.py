@@ -1,4 +1,4 @@
-"""Files that others could read or change: a gateway refuses to start, or warns, and makes its own so that they cannot."""
+"""Files that others could read or change keep a gateway from starting, or are warned of; it makes none itself."""
 
 from __future__ import annotations
 

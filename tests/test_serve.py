@@ -168,6 +168,10 @@ def test_a_drop_that_is_in_work_at_sigterm_is_finished_now_or_after_the_next_sta
         gateway.serve()
     (job,) = gateway.ended()
     assert (job.status, job.total_rows, job.tries) == ("completed", 60_000, 1)
+    # What the gateway made is not for others, in whatever process and folder; the drop itself came as it was.
+    data = gateway.root / "data"
+    open_to_others = [path for path in data.rglob("*") if path.stat().st_mode & 0o007]
+    assert [path for path in open_to_others if path.read_bytes() != b"identity,Name\n" + rows] == []
 
 
 def test_a_second_signal_ends_it_at_once_and_the_next_start_goes_on(gateway: Gateway) -> None:

@@ -30,7 +30,7 @@ def init(directory: Path) -> None:
         if not key.exists():
             host_keys.make(key, host_keys.kind_of_name(key))
     # gateway.toml comes last, so that an `init` that was cut short can be run again.
-    durable.write(path, gateway_toml().encode(), 0o640, replace=False)
+    durable.write(path, gateway_toml().encode(), replace=False)
     click.echo(f"Made {path}; every setting is explained in it.")
     for key in keys:
         click.echo(f"Host key {key}\n  {host_keys.load(key).fingerprint}")

@@ -60,7 +60,7 @@ def make(path: Path, kind: Kind) -> HostKey:
     else:
         key = asyncssh.generate_private_key(ALGORITHMS[kind])
     durable.write(path, key.export_private_key(), 0o600, replace=False)
-    durable.write(path.with_name(f"{path.name}.pub"), key.export_public_key())
+    durable.write(path.with_name(f"{path.name}.pub"), key.export_public_key(), 0o644)
     return HostKey(path, key)
 
 

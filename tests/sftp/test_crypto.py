@@ -14,6 +14,7 @@ import pytest
 
 from tests.conftest import command, made_once
 from tests.sftp.conftest import Running
+from tests.sftp.test_clients import PARTNERS
 
 # Each with the clients for which it is there; nothing else may be warned of.
 MAY_WARN = {
@@ -98,14 +99,34 @@ async def test_the_strict_setting_is_not_even_warned_of_and_an_old_client_is_tol
 
 async def test_clients_that_want_other_signatures_of_the_rsa_key_do_not_disturb_each_other(server: Running) -> None:
     async def host_key(algorithm: str) -> str:
-        (server.root / "known_hosts").write_text(f"[127.0.0.1]:{server.port} {public(server.root / 'ssh_host_rsa_key')}")
+        (server.root / "known_hosts").write_text(
+            f"[127.0.0.1]:{server.port} {public(server.root / 'ssh_host_rsa_key')}"
+        )
         async with server.connected(server_host_key_algs=[algorithm]) as connection:
-            return str(connection.get_server_host_key().algorithm, "ascii")
+            key = connection.get_server_host_key()
+            assert key is not None
+            return key.get_algorithm()
 
     algorithms = ["rsa-sha2-256", "rsa-sha2-512"] * 3
     assert await asyncio.gather(*map(host_key, algorithms)) == ["ssh-rsa"] * 6
     with pytest.raises(asyncssh.KeyExchangeFailed):
         await host_key("ssh-rsa")
+
+
+async def test_all_clients_come_in_by_whichever_host_key_they_prefer(server: Running, tmp_path: Path) -> None:
+    """Each knows both keys, as a partner does who was sent both, or who took what ssh-keyscan shows."""
+    lines = [f"[127.0.0.1]:{server.port} {public(server.root / f'ssh_host_{kind}_key')}" for kind in ("ed25519", "rsa")]
+    (server.root / "known_hosts").write_text("".join(lines))
+    source = tmp_path / "source.csv"
+    source.write_bytes(b"a,b\n1,2\n")
+    for kind in PARTNERS:
+        partner = kind(server)
+        await partner.start()
+        try:
+            await partner.do(partner.putting(source, f"/inbox/events/{kind.__name__}.csv"))
+        finally:
+            await partner.stop()
+    assert {path for path, *_ in server.drops()} == {f"{kind.__name__}.csv" for kind in PARTNERS}
 
 
 @pytest.mark.parametrize("kind", ["ed25519", "rsa"])
