@@ -102,6 +102,11 @@ class DefenderSettings(Section):
     """How long the first ban lasts; each further one twice as long as the one before."""
     ban_seconds_max: float = Field(default=86_400, gt=0, allow_inf_nan=False)
     """The longest ban. After so long without another one, the next is a first one again."""
+    connections_at_once: float = Field(default=16, ge=1, allow_inf_nan=False)
+    """So many connections an address may open at once; after that, it has to wait. Where a key has logged in of late,
+    `known_factor` times as many, here and in `connections_per_second`."""
+    connections_per_second: float = Field(default=8, gt=0, allow_inf_nan=False)
+    """So many a second it may open then. A connection costs a key exchange, before anybody has logged in."""
     unknown_user_points: Points = 5
     """For a username that there is not."""
     password_points: Points = 2
