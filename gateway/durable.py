@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 
-def write(path: Path, content: bytes, mode: int = 0o644, *, replace: bool = True) -> None:
+def write(path: Path, content: bytes, mode: int = 0o640, *, replace: bool = True) -> None:
     """Make `path` hold `content`; a reader sees the old file or the new one, never a part.
 
     With `replace=False` a file that is there is left as it is, and FileExistsError raised.

@@ -19,7 +19,7 @@ RESTORING = "restore.unfinished"
 @contextmanager
 def alone_in(data_dir: Path) -> Iterator[None]:
     """Hold the lock of a data directory, or AlreadyServing."""
-    data_dir.mkdir(parents=True, exist_ok=True)
+    data_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
     with (data_dir / SERVING).open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

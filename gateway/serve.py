@@ -18,6 +18,7 @@ from gateway.config import LiveSettings, Settings, TenantSettings
 from gateway.contracts import samples
 from gateway.engine import Engine
 from gateway.errors import ConfigError, GatewayError
+from gateway.exposure import refuse_exposed
 from gateway.ledger import Ledger, audit
 from gateway.ledger.audit import Event
 from gateway.locks import RESTORING, alone_in
@@ -51,6 +52,8 @@ async def serve(live: LiveSettings, announce: Announce) -> None:
     ConfigError, LedgerError, and GatewayError when the port cannot be had.
     """
     settings = live.current
+    for exposure in refuse_exposed(settings):
+        log.warning("others can read this", what=exposure.what, hint=exposure.hint)
     sys.setswitchinterval(SWITCH_SECONDS)
     asyncio.get_running_loop().set_default_executor(FairThreads(BLOCKED_MAX, "request"))
     with alone_in(settings.data_dir):
@@ -170,7 +173,7 @@ def check_data_dir(settings: Settings) -> None:
     if (settings.data_dir / RESTORING).exists():
         raise ConfigError(f"{settings.data_dir}: a restore was cut short here; run `gateway restore` again")
     tenants = settings.data_dir / "tenants"
-    tenants.mkdir(exist_ok=True)
+    tenants.mkdir(mode=0o750, exist_ok=True)
     for folder in (settings.spool_dir, tenants):
         try:
             with tempfile.TemporaryFile(dir=folder):

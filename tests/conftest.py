@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+
+from gateway.sftp import host_keys
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -30,6 +34,23 @@ def gateway(tmp_path: Path) -> Run:
         )
 
     return run
+
+
+def give_host_keys(root: Path) -> None:
+    """The host keys that `gateway init` would make, and leaves alone when they are there: a new RSA key takes long."""
+    folder = root / "host_keys"
+    folder.mkdir(mode=0o700, parents=True)
+    for name, content in made_once().items():
+        (folder / name).write_bytes(content)
+        (folder / name).chmod(0o600)
+
+
+@functools.cache
+def made_once() -> dict[str, bytes]:
+    with tempfile.TemporaryDirectory() as folder:
+        for kind in ("ed25519", "rsa"):
+            host_keys.make(Path(folder) / f"ssh_host_{kind}_key", kind)
+        return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
 
 
 def command(*arguments: str | Path) -> Sequence[str]:

@@ -9,16 +9,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import argon2
-import asyncssh
 import pytest
 
 from gateway import config
-from tests.conftest import Run, clean_environment, command
+from gateway.sftp import host_keys
+from tests.conftest import Run, clean_environment, command, give_host_keys
 
 
 @pytest.fixture
 def root(gateway: Run, tmp_path: Path) -> Path:
     """A directory as `gateway init` makes it, with a tenant."""
+    give_host_keys(tmp_path / "here")
     assert gateway("init", tmp_path / "here").returncode == 0
     assert gateway("tenant", "add", "acme", "--config", tmp_path / "here").returncode == 0
     return tmp_path / "here"
@@ -50,9 +51,11 @@ def test_init_makes_a_directory_that_loads(gateway: Run, tmp_path: Path) -> None
     assert settings.gateway == config.GatewaySettings()
     assert (root / "tenants").is_dir()
     assert settings.data_dir.is_dir()
-    [host_key] = settings.host_key_paths
-    assert mode(host_key) == 0o600
-    assert asyncssh.read_private_key(str(host_key)).get_fingerprint() in done.stdout
+    assert [host_keys.load(path).kind for path in settings.host_key_paths] == ["ed25519", "rsa"]
+    for host_key in settings.host_key_paths:
+        assert mode(host_key) == 0o600
+        assert host_keys.load(host_key).fingerprint in done.stdout
+    assert [mode(path) for path in (root / "host_keys", settings.data_dir, root / "tenants")] == [0o700, 0o750, 0o750]
     assert f"Next: gateway tenant add NAME --config {root}" in done.stdout
 
 
@@ -65,11 +68,11 @@ def test_init_leaves_a_gateway_that_is_there_alone(gateway: Run, root: Path) -> 
 
 
 def test_init_keeps_a_host_key_that_is_there(gateway: Run, root: Path) -> None:
-    [host_key] = config.load(root, {}).host_key_paths
-    before = host_key.read_bytes()
+    keys = config.load(root, {}).host_key_paths
+    before = [key.read_bytes() for key in keys]
     (root / "gateway.toml").unlink()
     assert gateway("init", root).returncode == 0
-    assert host_key.read_bytes() == before
+    assert [key.read_bytes() for key in keys] == before
 
 
 def test_a_tenant_is_a_commented_file(gateway: Run, root: Path) -> None:

@@ -16,7 +16,7 @@ import asyncssh
 import pytest
 
 from gateway import config, durable
-from tests.conftest import Run, clean_environment, command
+from tests.conftest import Run, clean_environment, command, give_host_keys
 
 HEADER = "identity,Name,Phone\n"
 GOOD = HEADER + "1001,Jane,01 123 111 0123\n1002,John,0301234567\n"
@@ -34,7 +34,7 @@ class Served:
 
     @property
     def fingerprint(self) -> str:
-        [path] = config.load(self.root, {}).host_key_paths
+        path = config.load(self.root, {}).host_key_paths[0]
         return asyncssh.read_private_key(str(path)).get_fingerprint()
 
     @property
@@ -56,6 +56,7 @@ def set_up(root: Path) -> None:
             check=True, capture_output=True, timeout=100,
         )  # fmt: skip
 
+    give_host_keys(root)
     run("init", root)
     settings = root / "gateway.toml"
     settings.write_text(settings.read_text().replace("passwords = false", "passwords = true"))
@@ -105,7 +106,7 @@ def known_hosts(served: Served, tmp_path: Path) -> Path:
 
 
 def trusted(served: Served, path: Path) -> Path:
-    [host_key] = config.load(served.root, {}).host_key_paths
+    host_key = config.load(served.root, {}).host_key_paths[0]
     line = host_key.with_name(f"{host_key.name}.pub").read_text()
     path.write_text(f"[127.0.0.1]:{served.port} {line}")
     return path

@@ -22,7 +22,7 @@ LAYERS = (
     {"pipeline"},
     {"contracts"},
     {"ledger"},
-    {"log"},
+    {"log", "exposure"},
     {"config"},
     {"locks"},
     {"errors", "clock", "durable"},

@@ -23,6 +23,7 @@ from gateway.config import load
 from gateway.ledger import Ledger, audit, jobs
 from gateway.ledger.jobs import JobRow
 from gateway.pickup.claim import original_path
+from gateway.sftp import host_keys
 
 PATIENCE_SECONDS = 60.0
 PROFILES = b"identity,Name\nann,Ann\nbob,Bob\n"
@@ -42,8 +43,7 @@ class Gateway:
     def __init__(self, root: Path) -> None:
         self.root = root
         (root / "tenants").mkdir(parents=True)
-        (root / "host_keys").mkdir()
-        asyncssh.generate_private_key("ssh-ed25519").write_private_key(root / "host_keys" / "ssh_host_ed25519_key")
+        host_keys.make(root / "host_keys" / "ssh_host_ed25519_key", "ed25519")
         (root / "gateway.toml").write_text("[pickup]\nsettle_seconds = 0.1\nscan_seconds = 1\n[engine]\nworkers = 1\n")
         (root / "tenants" / "acme.toml").write_text(TENANT)
         self.ledger_path = root / "data" / "ledger.db"
@@ -168,6 +168,10 @@ def test_a_drop_that_is_in_work_at_sigterm_is_finished_now_or_after_the_next_sta
         gateway.serve()
     (job,) = gateway.ended()
     assert (job.status, job.total_rows, job.tries) == ("completed", 60_000, 1)
+    # What the gateway made is not for others, in whatever process and folder; the drop itself came as it was.
+    data = gateway.root / "data"
+    open_to_others = [path for path in data.rglob("*") if path.stat().st_mode & 0o007]
+    assert [path for path in open_to_others if path.read_bytes() != b"identity,Name\n" + rows] == []
 
 
 def test_a_second_signal_ends_it_at_once_and_the_next_start_goes_on(gateway: Gateway) -> None:

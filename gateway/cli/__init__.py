@@ -22,7 +22,7 @@ INTERRUPTED: Final = 130
 
 # name: (where the command is, what it does)
 COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
-    "init": ("gateway.cli.init:init", "Make a working directory: gateway.toml, tenants/, data/, a host key."),
+    "init": ("gateway.cli.init:init", "Make a working directory: gateway.toml, tenants/, data/, host keys."),
     "tenant": ("gateway.cli.tenant:tenant", "Add and list tenants; disable and enable them."),
     "user": ("gateway.cli.user:user", "Add users, the logins of a tenant; disable and enable them."),
     "feed": ("gateway.cli.feed:feed", "Add and list feeds, the drop folders of a tenant."),
@@ -39,6 +39,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "audit": ("gateway.cli.audit:audit", "List who did what, from where, and with what result."),
     "bans": ("gateway.cli.bans:bans", "List the addresses and users that are refused for now."),
     "unban": ("gateway.cli.bans:unban", "Let an address or a user log in again."),
+    "host-keys": ("gateway.cli.host_keys:host_keys", "List the keys by which clients know this server; replace one."),
     "doctor": ("gateway.cli.doctor:doctor", "Check the installation, and say what to do."),
     "backup": ("gateway.cli.backup:backup", "Copy ledger, files and configuration while the gateway serves."),
     "restore": ("gateway.cli.backup:restore", "Bring back what `gateway backup` copied."),
@@ -49,7 +50,9 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
 
 
 # Those that change something, and leave a word in the audit.
-RECORDED: Final = frozenset({"tenant", "user", "feed", "requeue", "release", "withdraw", "backup", "restore"})
+RECORDED: Final = frozenset(
+    {"tenant", "user", "feed", "requeue", "release", "withdraw", "host-keys", "backup", "restore"}
+)
 
 
 class Commands(click.Group):

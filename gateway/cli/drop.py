@@ -14,7 +14,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-from gateway.cli.host_keys import HostKeys
+from gateway.cli.known_hosts import HostKeys
 from gateway.cli.listing import harmless, wide_console
 from gateway.cli.partner import Address, Login, Partner, Sent, connect
 from gateway.cli.show_report import REFUSED, Report, exit_code, show

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import paramiko
 
-from gateway.cli.host_keys import HostKeys
+from gateway.cli.known_hosts import HostKeys
 from gateway.cli.show_report import Report
 from gateway.config import did_you_mean
 from gateway.errors import NotDelivered, TurnedAway

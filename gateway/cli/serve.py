@@ -20,6 +20,7 @@ def serve(host: str | None, port: int | None, root: Path) -> None:
     """Serve SFTP and process what is dropped, until SIGTERM or Ctrl-C."""
     # Loaded here, so that wrong usage is told at once.
     from gateway import serve as serving
+    from gateway.exposure import keep_from_others
 
     live = LiveSettings(root)
     given = {key: value for key, value in (("host", host), ("port", port)) if value is not None}
@@ -27,4 +28,5 @@ def serve(host: str | None, port: int | None, root: Path) -> None:
     gateway = gateway.model_copy(update={"sftp": gateway.sftp.model_copy(update=given)})
     live.current = live.current.model_copy(update={"gateway": gateway})
     log.configure(gateway.log)
+    keep_from_others()
     asyncio.run(serving.serve(live, click.echo))

@@ -31,8 +31,14 @@ class SftpSettings(Section):
     """The address to listen on. "127.0.0.1" serves this machine only."""
     port: int = Field(default=2222, ge=0, le=65535)
     """The port to listen on. 0 takes a free one; `gateway serve` prints it."""
-    host_keys: tuple[str, ...] = Field(default=("host_keys/ssh_host_ed25519_key",), min_length=1)
-    """The private keys by which clients recognise this server; paths are relative to this file."""
+    host_keys: tuple[str, ...] = Field(
+        default=("host_keys/ssh_host_ed25519_key", "host_keys/ssh_host_rsa_key"), min_length=1
+    )
+    """The private keys by which clients recognise this server; paths are relative to this file. Of several of one kind
+    the first is used, and the others are announced, so that clients learn them: `gateway host-keys rotate`."""
+    crypto: Literal["default", "strict"] = "default"
+    """"default" lets older clients in, by algorithms that are sound but no longer the best; "strict" takes only a
+    key exchange that is safe from quantum computers, and AES-GCM: OpenSSH 9.9 and newer."""
     passwords: bool = False
     """Whether users who have a password may log in with it. Keys always work."""
     login_seconds_max: Seconds = 30
@@ -96,6 +102,11 @@ class DefenderSettings(Section):
     """How long the first ban lasts; each further one twice as long as the one before."""
     ban_seconds_max: float = Field(default=86_400, gt=0, allow_inf_nan=False)
     """The longest ban. After so long without another one, the next is a first one again."""
+    connections_at_once: float = Field(default=16, ge=1, allow_inf_nan=False)
+    """So many connections an address may open at once; after that, it has to wait. Where a key has logged in of late,
+    `known_factor` times as many, here and in `connections_per_second`."""
+    connections_per_second: float = Field(default=8, gt=0, allow_inf_nan=False)
+    """So many a second it may open then. A connection costs a key exchange, before anybody has logged in."""
     unknown_user_points: Points = 5
     """For a username that there is not."""
     password_points: Points = 2
@@ -285,7 +296,11 @@ class Settings(Section):
 
     @property
     def host_key_paths(self) -> tuple[Path, ...]:
-        return tuple(self.root / key for key in self.gateway.sftp.host_keys)
+        """Where the keys are that are listed; of those that are so by default, the ones that are there."""
+        paths = tuple(self.root / key for key in self.gateway.sftp.host_keys)
+        if "host_keys" in self.gateway.sftp.model_fields_set:
+            return paths
+        return tuple(path for path in paths if path.exists()) or paths
 
     def tenant_dir(self, tenant: str) -> Path:
         """What SFTP shows to the tenant's users as `/`: inbox, outbox, samples."""

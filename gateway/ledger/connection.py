@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +19,7 @@ from gateway.ledger.migrations import ledger_migrations
 from gateway.ledger.turn_lock import TurnLock
 
 BUSY_SECONDS = 30.0
+FILE_MODE = 0o640
 
 
 def new_id() -> str:
@@ -34,6 +37,13 @@ def find_one(ledger: Ledger, noun: str, select: str, column: str, prefix: str) -
     return found[0]
 
 
+def make_file(path: Path) -> None:
+    """An empty file for a new ledger, not for others; SQLite gives what it makes beside it the same mode."""
+    # One that is there is left alone: to open and close it would drop the locks that this process has on it.
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, FILE_MODE))
+
+
 class Ledger:
     """The ledger of one data directory. Safe to use from any thread; one connection, one lock.
 
@@ -44,6 +54,7 @@ class Ledger:
         self.path = path
         self._lock = TurnLock()
         try:
+            make_file(path)
             self._connection = sqlite3.connect(
                 path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
             )
@@ -57,7 +68,7 @@ class Ledger:
             # and sqlite-utils' own transactions nest inside it as savepoints.
             with self.transaction():
                 ledger_migrations.apply(self.db)
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OSError) as error:
             raise LedgerError(f"{path}: the ledger cannot be opened: {error}") from error
 
     @contextmanager
@@ -115,6 +126,7 @@ class Ledger:
 
     def copy_to(self, path: Path) -> None:
         """A copy of the whole ledger at one moment, while others go on writing it."""
+        make_file(path)
         target = sqlite3.connect(path)
         try:
             with self._lock:

@@ -33,7 +33,7 @@ def make_durably(folder: Path) -> None:
     """The folder and those above it: what is put into them survives a power cut only when they do."""
     if not folder.is_dir():
         make_durably(folder.parent)
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(mode=0o750, exist_ok=True)
         sync(folder.parent)
 
 

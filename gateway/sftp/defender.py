@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import threading
+import time
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -20,6 +21,7 @@ from gateway.config.model import DefenderSettings
 from gateway.ledger import Ledger, bans
 from gateway.ledger.audit import AuditQueue, Event
 from gateway.ledger.bans import Kind, Name, Standing
+from gateway.sftp.pace import Pace
 
 log = structlog.get_logger(__name__)
 
@@ -31,6 +33,7 @@ KNOWN_AGAIN = timedelta(hours=1)
 """So often is it noted that a key has logged in from an address."""
 SCORE_MIN = 0.5
 """Fewer points than this are none."""
+TOO_FAST = "Too many new connections from your address at once; try again in a few seconds, with fewer."
 
 
 class Defender:
@@ -41,6 +44,7 @@ class Defender:
         self._ledger = ledger
         self._audit = audit
         self._lock = threading.Lock()
+        self._pace = Pace()
         self._standings = bans.load(ledger)
         self._saved = set(self._standings)
         self._changed: set[Name] = set()
@@ -63,10 +67,12 @@ class Defender:
         return self._live.current.gateway.defender
 
     def refusal(self, address: str | None) -> str | None:
-        """What a banned address is told instead of the server's version; None when it is not banned."""
-        until = self._banned_until("address", subject_of(address)) if not self._is_allowed(address) else None
-        if until is None:
+        """What an address that is banned, or comes too fast, is told instead of the server's version; else None."""
+        if self._is_allowed(address) or not self.settings.enabled:
             return None
+        until = self._banned_until("address", subject_of(address))
+        if until is None:
+            return None if self._keeps_pace(subject_of(address)) else TOO_FAST
         shown = until.strftime("%Y-%m-%d %H:%M:%S UTC")
         return f"Too many failed logins from your address; try again after {shown}, or ask the gateway's operator."
 
@@ -93,6 +99,13 @@ class Defender:
             if before.known_at is None or now - before.known_at > KNOWN_AGAIN:
                 self._set(replace(before, known_at=now))
 
+    def _keeps_pace(self, subject: str) -> bool:
+        """Those from which keys log in may come faster as well."""
+        factor = self._factor(self._standings.get(("address", subject)), clock.now())
+        kept = self.settings
+        at_once, per_second = kept.connections_at_once * factor, kept.connections_per_second * factor
+        return self._pace.admits(subject, time.monotonic(), at_once=at_once, per_second=per_second)
+
     def _is_allowed(self, address: str | None) -> bool:
         return address is None or is_in(address, self.settings.allow)
 
@@ -115,9 +128,12 @@ class Defender:
                 self._set(standing)
 
     def _threshold(self, standing: Standing, now: datetime) -> float:
-        known = standing.known_at is not None and now - standing.known_at < KNOWN_FOR
-        factor = self.settings.known_factor if known else 1.0
-        return self.settings.threshold * factor
+        return self.settings.threshold * self._factor(standing, now)
+
+    def _factor(self, standing: Standing | None, now: datetime) -> float:
+        """So many times more is allowed to an address from which keys log in."""
+        known = standing is not None and standing.known_at is not None and now - standing.known_at < KNOWN_FOR
+        return self.settings.known_factor if known else 1.0
 
     def _ban(self, standing: Standing, now: datetime) -> Standing:
         """Banned: each time for twice as long. Its points begin anew, or the end of the ban would be the next one."""

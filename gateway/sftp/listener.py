@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import asyncssh
 import structlog
 
 from gateway.config import LiveSettings
-from gateway.errors import ConfigError
 from gateway.ledger import Ledger
 from gateway.ledger.audit import AuditQueue
 from gateway.ledger.turn_lock import TENANT
+from gateway.sftp import crypto, host_keys
 from gateway.sftp.certificates import SIGNATURES
 from gateway.sftp.defender import Defender
 from gateway.sftp.filesystem import Filesystem
@@ -33,8 +32,6 @@ log = structlog.get_logger(__name__)
 
 WINDOW_BYTES = 8 * 1024 * 1024
 CHANNEL_PACKET_BYTES = 128 * 1024
-# AES-GCM is the fastest here by far. CTR is for libssh2 1.10 (curl), which has no GCM.
-CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr", "aes192-ctr", "aes256-ctr")
 STOP_SECONDS = 10.0
 
 
@@ -63,7 +60,10 @@ class SftpListener:
         await asyncio.to_thread(self._uploads.recover)
         sftp = settings.gateway.sftp
         options: dict[str, Any] = {
-            "server_host_keys": [load_host_key(path) for path in settings.host_key_paths],
+            **crypto.listener_options(sftp.crypto),
+            "server_host_keys": host_keys.key_pairs(settings.host_key_paths),
+            # Announced to whoever is logged in, so that a new key is known before the old one goes.
+            "send_server_host_keys": True,
             "server_version": "gateway",
             "line_editor": False,
             "encoding": None,
@@ -71,8 +71,6 @@ class SftpListener:
             "allow_scp": False,
             "agent_forwarding": False,
             "x11_forwarding": False,
-            "compression_algs": None,
-            "encryption_algs": list(CIPHERS),
             "signature_algs": sorted(SIGNATURES),
             "gss_host": None,
             "window": WINDOW_BYTES,
@@ -163,13 +161,3 @@ async def finished(waiting: list[asyncio.Future[None]] | list[asyncio.Task[None]
         _, late = await asyncio.wait(waiting, timeout=STOP_SECONDS)
         if late:
             log.warning("sessions did not end in time", count=len(late))
-
-
-def load_host_key(path: Path) -> asyncssh.SSHKey:
-    try:
-        return asyncssh.read_private_key(path)
-    except (OSError, asyncssh.KeyImportError) as error:
-        raise ConfigError(
-            f"gateway.toml: sftp.host_keys: {path} cannot be used ({error}); "
-            f"make one with: ssh-keygen -t ed25519 -N '' -f {path}"
-        ) from error

@@ -75,8 +75,9 @@ class Site:
         address = ("--email", "soak@acme.example", "--role", "creator")
         self.run("user", "add", TENANT, USER, *address, "--key", str(self.key.with_suffix(".pub")))
         (self.root / "gateway.toml").write_text(SETTINGS.format(port=self.port))
-        host_key = self.host_key.export_public_key().decode().strip()
-        self.known_hosts.write_text(f"[127.0.0.1]:{self.port} {host_key}\n")
+        # Both keys, because clients choose: rclone takes RSA.
+        host_keys = sorted((self.root / "host_keys").glob("*.pub"))
+        self.known_hosts.write_text("".join(f"[127.0.0.1]:{self.port} {key.read_text()}" for key in host_keys))
 
     def run(self, *arguments: str) -> None:
         done = subprocess.run(

@@ -52,6 +52,7 @@ class Site:
             (root / folder).mkdir(parents=True)
         self.keys = {name: asyncssh.generate_private_key("ssh-ed25519") for name in ("host", "client")}
         self.keys["host"].write_private_key(root / "host_keys" / "ssh_host_ed25519_key")
+        (root / "host_keys" / "ssh_host_ed25519_key").chmod(0o600)
         self.keys["client"].write_private_key(root / "client")
         (root / "gateway.toml").write_text(
             SETTINGS.format(data=self.data, workers=workers, retry_seconds=retry_seconds)

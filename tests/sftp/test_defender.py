@@ -19,7 +19,7 @@ from gateway.sftp.defender import subject_of
 from tests.sftp.conftest import PASSWORD, Running, until
 
 ATTACKER, PARTNER = "127.0.0.5", "127.0.0.6"
-SETTINGS = "[defender]\nallow = []\nthreshold = 10\nknown_factor = 3\n"
+SETTINGS = "[defender]\nallow = []\nthreshold = 10\nconnections_at_once = 100\nknown_factor = 3\n"
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from gateway.cli.doctor.findings import Check, Finding, Site, fail, note, ok, wa
 from gateway.config import Settings
 from gateway.errors import ConfigError
 from gateway.locks import RESTORING, serving_process
+from gateway.sftp.host_keys import recipe
 
 FREE_BYTES_MIN = 256 * 1024**2
 FREE_BYTES_SCARCE = 10 * 1024**3
@@ -43,7 +44,7 @@ def contracts_of_feeds(site: Site) -> Iterator[Finding]:
 def host_keys(site: Site) -> Iterator[Finding]:
     for key in site.settings.host_key_paths if site.settings else ():
         if not os.access(key, os.R_OK):
-            yield fail(f"{key} cannot be read", f"`gateway serve` needs it: ssh-keygen -t ed25519 -N '' -f {key}")
+            yield fail(f"{key} cannot be read", f"`gateway serve` needs it: {recipe(key)}")
 
 
 def data_directory(site: Site) -> Iterator[Finding]:
