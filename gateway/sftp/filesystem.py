@@ -104,6 +104,9 @@ class Filesystem(asyncssh.SFTPServer):
     async def setstat(self, path: bytes, attrs: asyncssh.SFTPAttrs) -> None:
         """Sizes and times are honoured in the inbox; owners and modes mean nothing here and are taken as done."""
         place = self._place(path)
+        if attrs.size is None and attrs.mtime is None:
+            await asyncio.to_thread(self._attributes, place)
+            return
         if place.area != "inbox":
             raise UploadRefused(f"{place}: only files in /inbox/<feed>/ can be changed")
         if place.path and attrs.size is not None:
@@ -115,6 +118,8 @@ class Filesystem(asyncssh.SFTPServer):
 
     @answered
     async def fsetstat(self, file_obj: Any, attrs: asyncssh.SFTPAttrs) -> None:
+        if attrs.size is None and attrs.mtime is None:
+            return
         if not isinstance(file_obj, OpenUpload):
             raise UploadRefused(f"{file_obj}: the handle is open for reading only")
         if attrs.size is not None:
