@@ -14,6 +14,7 @@ from gateway.config import LiveSettings
 from gateway.errors import ConfigError
 from gateway.ledger import Ledger
 from gateway.ledger.audit import AuditQueue
+from gateway.sftp.bandwidth import Bandwidth
 from gateway.sftp.defender import Defender
 from gateway.sftp.filesystem import Filesystem
 from gateway.sftp.handler import check_asyncssh
@@ -42,6 +43,7 @@ class SftpListener:
         self._pickup = pickup
         self._keyring = Keyring(live)
         self._doors = Doors()
+        self._bandwidth = Bandwidth()
         self._uploads = Uploads(live, ledger, pickup)
         self._audit = AuditQueue(ledger)
         self._defender = Defender(live, ledger, self._audit)
@@ -69,7 +71,8 @@ class SftpListener:
             "window": WINDOW_BYTES,
             "max_pktsize": CHANNEL_PACKET_BYTES,
             "keepalive_interval": sftp.keepalive_seconds,
-            "login_timeout": sftp.login_seconds_max,
+            # A login that takes too long is ended by LoginServer, which says so.
+            "login_timeout": 0,
         }
         self._audit.start()
         self._defender.start()
@@ -97,9 +100,16 @@ class SftpListener:
         await asyncio.to_thread(self._audit.stop)
 
     def _login_server(self) -> LoginServer:
-        limits = self._live.current.gateway.limits
+        settings = self._live.current.gateway
         return LoginServer(
-            self._keyring, self._connections, self._open_session, self._doors, limits, self._defender, self._audit
+            self._keyring,
+            self._connections,
+            self._open_session,
+            self._doors,
+            settings.limits,
+            self._defender,
+            self._audit,
+            login_seconds_max=settings.sftp.login_seconds_max,
         )
 
     def _open_session(self, login: Login, on_end: Callable[[SftpSession], None]) -> SftpSession:
@@ -135,6 +145,7 @@ class SftpListener:
             on_end=end,
             idle_seconds=self._live.current.gateway.limits.idle_seconds,
             handles_max=self._live.current.gateway.sftp.handles_max_per_session,
+            pace=self._bandwidth.pace(login.username, self._live.current.gateway.limits),
         )
         self._sessions.add(session)
         return session
