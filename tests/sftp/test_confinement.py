@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 
 import asyncssh
 import pytest
 
-from gateway.errors import UploadRefused
 from gateway.sftp.paths import Place, place_of
 from tests.sftp.conftest import Running
 
@@ -136,15 +134,6 @@ def test_dots_never_lead_out_of_the_root(path: bytes, place: Place | None) -> No
         assert place_of(path) == place
 
 
-@pytest.mark.parametrize("name", [b"a\0b", b"a\nb", b"a\x1b[31m", b"\xff", b"x" * 256, b"a/" * 40 + b"a", b"a/" * 4000])
-async def test_names_that_cannot_be_are_refused_in_words(server: Running, name: bytes) -> None:
-    with pytest.raises(UploadRefused):
-        place_of(b"/inbox/events/" + name)
-    async with server.connected() as connection, connection.start_sftp_client(path_encoding=None) as client:
-        with pytest.raises(asyncssh.SFTPPermissionDenied):
-            await client.open(b"/inbox/events/" + name, "wb")
-
-
 async def test_one_tenant_sees_nothing_of_another(server: Running, root: Path) -> None:
     other = (root / "tenants" / "acme.toml").read_text().replace("acme-", "rival-")
     (root / "tenants" / "rival.toml").write_text(other)
@@ -180,56 +169,32 @@ async def test_no_other_subsystem_and_no_forwarding(server: Running) -> None:
             await connection.open_connection("127.0.0.1", server.port)
 
 
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [
-        ("a.csv.report.json", "results are called like this"),
-        ("A.CSV.Errors.csv", "results are called like this"),
-        ("a.csv.g2.status.json", "results are called like this"),
-        ("a.accepted.parquet", "results are called like this"),
-        ("a\u202evsc.csv", "invisible character U+202E"),
-        ("a\u200b.csv", "invisible character U+200B"),
-        ("a.csv ", "ends with a space"),
-        ("n" * 207 + ".csv", "has 211 bytes"),
-    ],
-)
-async def test_a_new_name_that_misleads_or_collides_is_refused_in_words(server: Running, name: str, words: str) -> None:
+async def test_owners_and_modes_are_taken_as_done_wherever_the_user_may_look(server: Running) -> None:
+    for area in ("inbox", "outbox", "samples"):
+        server.tree(area, "events", "a").write_bytes(b"a\n")
+    places = ("/", "/inbox", "/inbox/events", "/inbox/events/a", "/outbox/events/a", "/samples", "/samples/events/a")
+    ended = await server.sftp(*(f"{change} {place}" for change in ("chmod 777", "chown 0") for place in places))
+    assert (ended.code, ended.err) == (0, "")
+    assert (await server.sftp("chmod 777 /samples/events/a", user="acme-view")).code == 0
     async with server.client() as client:
-        with pytest.raises(asyncssh.SFTPError, match=re.escape(words)):
-            await client.open(f"/inbox/events/{name}", "wb")
-        async with client.open("/inbox/events/plain.csv", "wb") as file:
-            await file.write(b"a\n")
-        with pytest.raises(asyncssh.SFTPError, match=re.escape(words)):
-            await client.rename("/inbox/events/plain.csv", f"/inbox/events/{name}")
-        with pytest.raises(asyncssh.SFTPError, match=re.escape(words)):
-            await client.mkdir(f"/inbox/events/{name}")
-    assert [path for path, *_ in server.drops()] == ["plain.csv"]
+        async with client.open("/outbox/events/a", "rb") as file:
+            await file.chmod(0o777)
+        with pytest.raises(asyncssh.SFTPNoSuchFile):
+            await client.chmod("/outbox/events/other", 0o777)
+    for area in ("inbox", "outbox", "samples"):
+        assert server.tree(area, "events", "a").stat().st_mode & 0o777 != 0o777
 
 
-async def test_rejected_rows_may_come_back_under_the_name_that_we_gave_them(server: Running) -> None:
-    async with server.client() as client, client.open("/inbox/events/a.csv.rejected.csv", "wb") as file:
-        await file.write(b"a\n")
-    assert [path for path, *_ in server.drops()] == ["a.csv.rejected.csv"]
-
-
-@pytest.mark.parametrize("twin", ["A.csv", "caf\u0065\u0301.csv", "\uff41.csv"])
-async def test_a_twin_of_a_name_that_is_there_is_refused_and_named(server: Running, twin: str) -> None:
-    async with server.client() as client:
-        for name in ("a.csv", "caf\u00e9.csv"):
-            async with client.open(f"/inbox/events/{name}", "wb") as file:
-                await file.write(b"a\n")
-        with pytest.raises(asyncssh.SFTPError, match="is there already and differs in case"):
-            await client.open(f"/inbox/events/{twin}", "wb")
-        # The same name again, and another case of it for the same file, are no twins.
-        async with client.open("/inbox/events/a.csv", "wb") as file:
-            await file.write(b"b\n")
-        await client.rename("/inbox/events/a.csv", "/inbox/events/A.csv")
-    assert sorted(path for path, _, state, _ in server.drops() if state == "landed") == ["A.csv", "caf\u00e9.csv"]
-
-
-async def test_a_twin_of_an_upload_under_way_is_refused(server: Running) -> None:
-    async with server.client() as client:
-        file = await client.open("/inbox/events/a.csv", "wb")
-        with pytest.raises(asyncssh.SFTPError, match=r"'a\.csv' is there already"):
-            await client.open("/inbox/events/A.csv", "wb")
-        await file.close()
+async def test_sizes_and_times_change_in_the_inbox_only(server: Running) -> None:
+    for area in ("outbox", "samples"):
+        server.tree(area, "events", "a").write_bytes(b"a\n")
+        path = f"/{area}/events/a"
+        async with server.client() as client, client.open(path, "rb") as file:
+            for request in (client.truncate(path, 0), client.utime(path, (1, 1))):
+                with pytest.raises(asyncssh.SFTPPermissionDenied, match="only files in /inbox/<feed>/ can be changed"):
+                    await request
+            with pytest.raises(asyncssh.SFTPPermissionDenied, match="the handle is open for reading only"):
+                await file.truncate(0)
+        found = server.tree(area, "events", "a").stat()
+        assert found.st_size == 2
+        assert found.st_mtime > 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ import asyncssh
 import pytest
 
 from gateway.config import LimitSettings
+from gateway.sftp.limits import Doors
 from tests.sftp.conftest import Ended, Running, until
 
 Limited = Callable[..., Any]
@@ -96,6 +98,66 @@ async def test_a_user_may_have_so_many_connections_and_gets_the_next_when_one_ha
             assert (await openssh(server, user="acme-two")).code == 0
         await until(lambda: server.listener._doors.connections == 0)
         assert (await openssh(server)).code == 0
+
+
+async def test_who_is_turned_away_takes_no_place_of_others(limited: Limited) -> None:
+    limits = {"connections_max": 5, "connections_max_per_address": 2, "connections_max_per_tenant": 4}
+    async with limited(**limits) as server, server.connected(), server.connected(), AsyncExitStack() as stack:
+        for _ in range(10):
+            await stack.enter_async_context(silent(server, ADDRESSES[0]))
+        other = await openssh(server, "-o", f"BindAddress={ADDRESSES[1]}")
+        assert (other.code, other.err) == (0, "")
+        await until(lambda: server.listener._doors.connections == 2)
+    await until(lambda: server.listener._doors.connections == 0)
+    assert server.listener._doors.unauthenticated == 0
+
+
+async def test_who_is_over_the_limit_of_a_user_takes_no_place_of_the_tenants(limited: Limited) -> None:
+    async with limited(connections_max_per_user=1, connections_max_per_tenant=2) as server, server.connected():
+        refused = await asyncio.gather(*(openssh(server) for _ in range(4)))
+        assert ["you have 1 connections already" in ended.err for ended in refused] == [True] * 4
+        other = await openssh(server, user="acme-two")
+        assert (other.code, other.err) == (0, "")
+
+
+def test_the_addresses_of_one_ipv6_subscriber_count_as_one() -> None:
+    doors, limits = Doors(), LimitSettings(connections_max_per_address=2)
+    assert doors.come("2001:db8::1", limits) is None
+    assert doors.come("2001:db8::2:3:4:5", limits) is None
+    assert "your address has 2 connections already" in str(doors.come("2001:db8:0:0:ffff::%eth0", limits))
+    assert doors.come("2001:db8:0:1::1", limits) is None
+    for address in ("2001:db8::1", "2001:db8::2:3:4:5", "2001:db8:0:0:ffff::", "2001:db8:0:1::1"):
+        doors.go(address, named=False)
+    assert (doors.connections, doors.unauthenticated) == (0, 0)
+    assert doors.come("2001:db8::3", limits) is None
+
+
+async def test_who_does_not_log_in_in_time_is_told(root: Path) -> None:
+    path = root / "gateway.toml"
+    path.write_text(path.read_text().replace("[sftp]\n", "[sftp]\nlogin_seconds_max = 0.3\n"))
+    server = Running(root)
+    await server.start()
+
+    class Hesitating(asyncssh.SSHClient):
+        async def password_auth_requested(self) -> str:
+            return await asyncio.Future()
+
+    with pytest.raises(asyncssh.DisconnectError, match=r"you have not logged in within 0\.3 seconds; connect again"):
+        async with server.connected("acme-word", client_factory=Hesitating, client_keys=[]):
+            pass
+    async with server.client() as client:
+        await until(lambda: len(server.listener._connections) == 1)
+        assert await client.listdir("/inbox") == ["events", "small"]
+    await server.listener.stop(0)
+    server.ledger.close()
+
+
+async def test_a_request_that_is_too_long_ends_its_session_with_a_sentence(limited: Limited) -> None:
+    async with limited() as server:
+        command = ["ssh", *server.options(), "-p", str(server.port), "-s", "acme-up@127.0.0.1", "sftp"]
+        packets = "\0\0\0\5\1\0\0\0\3" + "\x7f\0\0\0\6"
+        ended = await server.run("sh", "-c", f"{shlex.join(command)} >/dev/null", given=packets)
+        assert "a packet of 2130706432 bytes came, and a request may have 4195328; the session is ended" in ended.err
 
 
 async def test_a_connection_may_try_so_many_keys(limited: Limited) -> None:
