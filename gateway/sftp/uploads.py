@@ -316,7 +316,8 @@ class Uploads:
         # A broken upload that begins again is one still; one that is open goes on beside the new one.
         if in_place_of is None or in_place_of.state == "open":
             room.name()
-        room.take(size, size)
+        if size:
+            room.take(size, size)
 
     def _refuse_while_draining(self, place: Place) -> None:
         if self._draining:
