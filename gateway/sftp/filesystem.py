@@ -261,7 +261,11 @@ class Filesystem(asyncssh.SFTPServer):
             place = self._place(path)
         except FileNotFoundError:
             return None
-        return place if place.area == "outbox" and place.path else None
+        if place.area != "outbox" or not place.path:
+            return None
+        if not self._user().may_upload:
+            raise UploadRefused(f"{place}: a viewer only reads; leave it to those who upload, or to its retention")
+        return place
 
     def _root(self, place: Place) -> Path:
         return feed_root(self._live.current, self._login.tenant, place.area, place.feed)

@@ -24,10 +24,11 @@ async def test_the_root_shows_three_folders_and_a_folder_for_each_feed(server: R
 async def test_a_viewer_reads_results_and_samples_and_nothing_else(server: Running, tmp_path: Path) -> None:
     server.tree("outbox", "events", "a.report.json").write_bytes(b"{}")
     server.tree("samples", "events", "sample.csv").write_bytes(b"a\n")
+    server.tree("outbox", "events", "folder").mkdir()
     server.inbox("secret.csv").write_bytes(b"secret")
     async with server.client("acme-view") as client:
         assert await client.listdir("/") == ["outbox", "samples"]
-        assert await client.listdir("/outbox/events") == ["a.report.json"]
+        assert await client.listdir("/outbox/events") == ["a.report.json", "folder"]
         await client.get("/samples/events/sample.csv", str(tmp_path / "sample.csv"))
         with pytest.raises(asyncssh.SFTPPermissionDenied, match="a viewer cannot use the inbox"):
             await client.open("/inbox/events/a.csv", "wb")
@@ -42,7 +43,11 @@ async def test_a_viewer_reads_results_and_samples_and_nothing_else(server: Runni
         ):
             with pytest.raises(asyncssh.SFTPPermissionDenied):
                 await refused
+        for removal in (client.remove("/outbox/events/a.report.json"), client.rmdir("/outbox/events/folder")):
+            with pytest.raises(asyncssh.SFTPPermissionDenied, match="a viewer only reads"):
+                await removal
     assert server.drops() == []
+    assert sorted(os.listdir(server.tree("outbox", "events"))) == ["a.report.json", "folder"]
 
 
 @pytest.mark.rule("C4")
@@ -112,6 +117,25 @@ async def test_files_go_into_the_folder_of_a_feed_only(server: Running, path: st
             await client.mkdir(path)
         with pytest.raises((asyncssh.SFTPPermissionDenied, asyncssh.SFTPNoSuchFile)):
             await client.rmdir(path)
+
+
+@pytest.mark.parametrize(
+    "path", ["/inbox", "/inbox/events", "/outbox", "/outbox/events", "/outbox/events/a", "/samples/events/a"]
+)
+async def test_what_the_gateway_has_made_keeps_its_name_and_its_place(server: Running, path: str) -> None:
+    for area in ("outbox", "samples"):
+        server.tree(area, "events", "a").write_bytes(b"a\n")
+    async with server.client() as client:
+        for request in (
+            client.rename(path, "/inbox/events/taken"),
+            client.posix_rename(path, "/outbox/events/taken"),
+            client.rename("/inbox/events/own", path),
+            client.rmdir(path) if not path.endswith("/a") else client.mkdir(path),
+            client.remove(path) if path != "/outbox/events/a" else client.open(path, "ab"),
+        ):
+            with pytest.raises(asyncssh.SFTPPermissionDenied, match="nothing can be changed here"):
+                await request
+    assert [(server.tree(area, "events") / "a").read_bytes() for area in ("outbox", "samples")] == [b"a\n", b"a\n"]
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,10 @@ async def test_those_who_do_not_log_in_leave_room_for_other_addresses(limited: L
         assert "2 connections of your address are logging in" in refused.err
         other = await openssh(server, "-o", f"BindAddress={ADDRESSES[1]}")
         assert other.code == 0, other.err
+        await until(lambda: server.listener._doors.unauthenticated == 2)
+        async with silent(server, ADDRESSES[1]):
+            refused = await openssh(server, "-o", "BindAddress=127.0.0.3")
+            assert "the gateway has as many connections as it takes; try again in a minute" in refused.err
 
 
 async def test_a_tenant_that_opens_every_connection_it_may_does_not_keep_another_out(
@@ -181,6 +185,20 @@ async def test_a_connection_may_have_so_many_sessions(limited: Limited) -> None:
                 await connection.run("sha256sum")
         await until(lambda: not server.listener._sessions)
         assert (await connection.run("sha256sum")).exit_status == 0
+
+
+async def test_scp_and_a_cut_by_name_are_told_the_largest_file_of_a_feed(server: Running, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"x" * 100_001)
+    to = ["-P", str(server.port), f"{tmp_path}/a.csv", "acme-up@127.0.0.1:/inbox/small/a.csv"]
+    ended = await server.run("scp", *server.options(), *to)
+    assert ended.code == 1
+    assert "/inbox/small/a.csv: a file of this feed may have 100000 bytes; split it" in ended.err
+    async with server.client() as client:
+        async with client.open("/inbox/small/b.csv", "wb") as file:
+            await file.write(b"a\n")
+        with pytest.raises(asyncssh.SFTPPermissionDenied, match="may have 100000 bytes; split it"):
+            await client.truncate("/inbox/small/b.csv", 100_001)
+    assert [(path, size) for path, _, _, size in server.drops()] == [("b.csv", 2)]
 
 
 async def test_a_session_that_asks_for_nothing_is_ended_with_a_sentence(limited: Limited) -> None:
