@@ -71,6 +71,8 @@ class LimitSettings(Section):
     """How many wrong keys and passwords a connection may try."""
     sessions_max_per_connection: int = Field(default=16, ge=1)
     """How many sessions and commands a connection may have at once."""
+    handles_max_per_tenant: int = Field(default=1024, ge=1)
+    """How many files the sessions of a tenant may hold open at once, all together."""
     idle_seconds: Seconds = 900
     """After this long without a request, and without an open upload, a session is ended. 0 never ends one."""
     upload_bytes_per_second_max_per_user: int = Field(default=0, ge=0)

@@ -1,13 +1,16 @@
-"""Who may come in: the counts of open connections and sessions, and the sentences of those who are one too many.
+"""Who may come in: the counts of open connections and files, and the sentences of those who are one too many.
 
 Everything here runs on the event loop.
 """
 
 from __future__ import annotations
 
+import contextlib
+import resource
 from collections import Counter
 
 from gateway.config import LimitSettings
+from gateway.errors import UploadRefused
 from gateway.sftp.defender import subject_of
 
 BUSY = "close a connection that you do not need, or try again in a minute"
@@ -89,6 +92,29 @@ class Doors:
         if self.connections >= limits.connections_max or self.unauthenticated >= limits.unauthenticated_max:
             return "the gateway has as many connections as it takes; try again in a minute"
         return None
+
+
+class Handles:
+    """The open files of each tenant: a gateway has only so many descriptors, and needs one for each connection."""
+
+    def __init__(self) -> None:
+        self._by_tenant: Counter[str] = Counter()
+
+    def take(self, tenant: str, limits: LimitSettings) -> None:
+        """One more, until `give_back`. Raises UploadRefused when the tenant has as many as it may."""
+        if self._by_tenant[tenant] >= limits.handles_max_per_tenant:
+            raise UploadRefused(f"your tenant has {limits.handles_max_per_tenant} files open already; close one first")
+        self._by_tenant[tenant] += 1
+
+    def give_back(self, tenant: str) -> None:
+        take(self._by_tenant, tenant)
+
+
+def allow_descriptors() -> None:
+    """As many as the system lets this process have: the usual 1,024 are for programs that use select()."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def take(counter: Counter[str], key: str) -> None:

@@ -19,7 +19,7 @@ from gateway.sftp.defender import Defender
 from gateway.sftp.filesystem import Filesystem
 from gateway.sftp.handler import check_asyncssh
 from gateway.sftp.inbox import Inbox
-from gateway.sftp.limits import Doors
+from gateway.sftp.limits import Doors, Handles, allow_descriptors
 from gateway.sftp.login import Keyring, LoginServer
 from gateway.sftp.names import Names
 from gateway.sftp.session import SftpSession
@@ -43,6 +43,7 @@ class SftpListener:
         self._pickup = pickup
         self._keyring = Keyring(live)
         self._doors = Doors()
+        self._handles = Handles()
         self._bandwidth = Bandwidth()
         self._uploads = Uploads(live, ledger, pickup)
         self._audit = AuditQueue(ledger)
@@ -54,6 +55,7 @@ class SftpListener:
     async def start(self) -> int:
         """Listen; the port that was bound. Raises ConfigError for host keys, or an asyncssh, that cannot be used."""
         check_asyncssh()
+        allow_descriptors()
         settings = self._live.current
         await asyncio.to_thread(self._uploads.recover)
         sftp = settings.gateway.sftp
@@ -125,6 +127,7 @@ class SftpListener:
                 inbox=inbox,
                 uploads=self._uploads,
                 audit=self._audit,
+                handles=self._handles,
             )
 
         def end(session: SftpSession) -> None:

@@ -164,6 +164,29 @@ async def test_a_request_that_is_too_long_ends_its_session_with_a_sentence(limit
         assert "a packet of 2130706432 bytes came, and a request may have 4195328; the session is ended" in ended.err
 
 
+async def test_the_sessions_of_a_tenant_may_have_so_many_files_open(limited: Limited, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("a\n")
+    async with limited(handles_max_per_tenant=2) as server, server.client() as client:
+        server.tree("outbox", "events", "a").write_bytes(b"a\n")
+        for _ in range(3):  # What cannot be opened does not count.
+            with pytest.raises(asyncssh.SFTPNoSuchFile):
+                await client.open("/outbox/events/other", "rb")
+        reading = await client.open("/outbox/events/a", "rb")
+        writing = await client.open("/inbox/events/b.csv", "wb")
+        told = "your tenant has 2 files open already; close one first"
+        refused = await server.sftp(f"put {tmp_path}/a.csv inbox/events/a.csv", user="acme-two")
+        assert (refused.code, told in refused.err) == (1, True)
+        async with server.connected() as connection:
+            assert told in str((await connection.run("md5sum /outbox/events/a")).stderr)
+        await reading.close()
+        assert (await server.sftp(f"put {tmp_path}/a.csv inbox/events/a.csv", user="acme-two")).code == 0
+        await writing.close()
+        async with server.raw() as raw:
+            await raw.open("/inbox/events/c.csv")
+            await raw.open("/inbox/events/d.csv")
+        await until(lambda: not server.listener._handles._by_tenant)
+
+
 async def test_a_connection_may_try_so_many_keys(limited: Limited) -> None:
     async with limited(tries_max=1) as server:
         refused = await openssh(server, user="nobody")
