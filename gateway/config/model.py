@@ -71,6 +71,8 @@ class LimitSettings(Section):
     """How many wrong keys and passwords a connection may try."""
     sessions_max_per_connection: int = Field(default=16, ge=1)
     """How many sessions and commands a connection may have at once."""
+    sessions_max_per_tenant: int = Field(default=256, ge=1)
+    """How many a tenant may have at once in all its connections."""
     handles_max_per_tenant: int = Field(default=1024, ge=1)
     """How many files the sessions of a tenant may hold open at once, all together."""
     idle_seconds: Seconds = 900

@@ -7,11 +7,19 @@ from __future__ import annotations
 
 import contextlib
 import resource
-from collections import Counter
+from collections import Counter, defaultdict
+
+import asyncssh
 
 from gateway.config import LimitSettings
 from gateway.errors import UploadRefused
 from gateway.sftp.defender import subject_of
+
+WINDOW_BYTES = 8 * 1024 * 1024
+"""What one stream needs to be fast over a long distance."""
+SMALL_WINDOW_BYTES = 256 * 1024
+LARGE_WINDOWS_MAX = 8
+"""So many sessions of a tenant have a large window; those that come on top share the line with them anyway."""
 
 BUSY = "close a connection that you do not need, or try again in a minute"
 
@@ -108,6 +116,30 @@ class Handles:
 
     def give_back(self, tenant: str) -> None:
         take(self._by_tenant, tenant)
+
+
+class Sessions:
+    """The sessions of each tenant, and how much each may have sent that was not taken yet.
+
+    A client that sends requests and reads no answers fills its window, and that is memory of ours.
+    """
+
+    def __init__(self) -> None:
+        self._by_tenant: defaultdict[str, set[object]] = defaultdict(set)
+
+    def window(self, tenant: str, limits: LimitSettings) -> int:
+        """Of the next session. Raises ChannelOpenError when the tenant has as many as it may."""
+        count = len(self._by_tenant[tenant])
+        if count >= limits.sessions_max_per_tenant:
+            told = f"your tenant has {count} sessions already; end one first"
+            raise asyncssh.ChannelOpenError(asyncssh.OPEN_RESOURCE_SHORTAGE, told)
+        return WINDOW_BYTES if count < LARGE_WINDOWS_MAX else SMALL_WINDOW_BYTES
+
+    def add(self, tenant: str, session: object) -> None:
+        self._by_tenant[tenant].add(session)
+
+    def discard(self, tenant: str, session: object) -> None:
+        self._by_tenant[tenant].discard(session)
 
 
 def allow_descriptors() -> None:

@@ -19,7 +19,7 @@ from gateway.sftp.defender import Defender
 from gateway.sftp.filesystem import Filesystem
 from gateway.sftp.handler import check_asyncssh
 from gateway.sftp.inbox import Inbox
-from gateway.sftp.limits import Doors, Handles, allow_descriptors
+from gateway.sftp.limits import Doors, Handles, Sessions, allow_descriptors
 from gateway.sftp.login import Keyring, LoginServer
 from gateway.sftp.names import Names
 from gateway.sftp.session import SftpSession
@@ -27,7 +27,6 @@ from gateway.sftp.uploads import Login, Uploads, Wakes, event_of
 
 log = structlog.get_logger(__name__)
 
-WINDOW_BYTES = 8 * 1024 * 1024
 CHANNEL_PACKET_BYTES = 128 * 1024
 # AES-GCM is the fastest here by far. CTR is for libssh2 1.10 (curl), which has no GCM.
 CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr", "aes192-ctr", "aes256-ctr")
@@ -44,6 +43,7 @@ class SftpListener:
         self._keyring = Keyring(live)
         self._doors = Doors()
         self._handles = Handles()
+        self._sessions_by_tenant = Sessions()
         self._bandwidth = Bandwidth()
         self._uploads = Uploads(live, ledger, pickup)
         self._audit = AuditQueue(ledger)
@@ -70,7 +70,6 @@ class SftpListener:
             "x11_forwarding": False,
             "compression_algs": None,
             "encryption_algs": list(CIPHERS),
-            "window": WINDOW_BYTES,
             "max_pktsize": CHANNEL_PACKET_BYTES,
             "keepalive_interval": sftp.keepalive_seconds,
             # A login that takes too long is ended by LoginServer, which says so.
@@ -132,6 +131,7 @@ class SftpListener:
 
         def end(session: SftpSession) -> None:
             self._sessions.discard(session)
+            self._sessions_by_tenant.discard(login.tenant, session)
             on_end(session)
 
         def note_refusal(sentence: str) -> None:
@@ -141,16 +141,19 @@ class SftpListener:
             note_refusal(f"bad packet: {reason}")
             self._defender.blame(login.address, self._defender.settings.bad_packet_points)
 
+        limits = self._live.current.gateway.limits
         session = SftpSession(
             open_filesystem,
             note_refusal,
             note_bad_packet,
             on_end=end,
-            idle_seconds=self._live.current.gateway.limits.idle_seconds,
+            idle_seconds=limits.idle_seconds,
             handles_max=self._live.current.gateway.sftp.handles_max_per_session,
-            pace=self._bandwidth.pace(login.username, self._live.current.gateway.limits),
+            pace=self._bandwidth.pace(login.username, limits),
+            window_bytes=self._sessions_by_tenant.window(login.tenant, limits),
         )
         self._sessions.add(session)
+        self._sessions_by_tenant.add(login.tenant, session)
         return session
 
 

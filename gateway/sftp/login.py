@@ -132,6 +132,9 @@ class LoginServer(asyncssh.SSHServer):
         self._connections.discard(self._connection)
         if self._login_timer is not None:
             self._login_timer.cancel()
+        for session in [session for session in self._sessions if session.served is None]:
+            # Its channel may never have come about, and then nobody else tells it.
+            session.connection_lost(exc)
         if self._banned is not None:
             return
         self._doors.go(self._address, named=self._login is not None)
@@ -195,7 +198,7 @@ class LoginServer(asyncssh.SSHServer):
     def kbdint_auth_supported(self) -> bool:
         return False
 
-    def session_requested(self) -> SftpSession | bool:
+    def session_requested(self) -> tuple[asyncssh.SSHServerChannel[bytes], SftpSession] | bool:
         if self._login is None or self._sent_away:
             return False
         if len(self._sessions) >= self._limits.sessions_max_per_connection:
@@ -205,7 +208,7 @@ class LoginServer(asyncssh.SSHServer):
             )
         session = self._open_session(self._login, self._sessions.discard)
         self._sessions.add(session)
-        return session
+        return self._connection.create_server_channel(window=session.window_bytes), session
 
     def _look_for_a_login(self) -> None:
         if self._login is None:

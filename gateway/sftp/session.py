@@ -43,6 +43,7 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
         handles_max: int,
         idle_seconds: float,
         pace: Callable[[Callable[[], None]], Pace],
+        window_bytes: int,
     ) -> None:
         self._open_filesystem = open_filesystem
         self._on_refusal = on_refusal
@@ -51,6 +52,7 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
         self._handles_max = handles_max
         self._idle_seconds = idle_seconds
         self._pace = pace(self._pump)
+        self.window_bytes = window_bytes
         self._heard_at = 0.0
         self._idle_timer: asyncio.TimerHandle | None = None
         self._buffer = PacketBuffer()
@@ -61,6 +63,7 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
         self._pumping = False
         self._flush_is_due = False
         self._ended = False
+        self._gone = False
         self._command: str | None = None
         self._told: set[str] = set()
         self._refused: set[str] = set()
@@ -103,6 +106,7 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._gone = True
         self._end()
         if self.served is None:
             self._on_end(self)
@@ -208,6 +212,8 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
 
     def _take(self, packet: Pieces) -> None:
         kind = packet[0][0]
+        if self._gone and kind in packets.QUESTIONS:
+            return  # Nobody is there for the answer.
         if kind == packets.WRITE:
             self._reply(self._write(packet))
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shlex
+import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 
 from gateway.config import LimitSettings
 from gateway.sftp.limits import Doors
-from tests.sftp.conftest import Ended, Running, until
+from tests.sftp.conftest import Ended, Running, string, until
 
 Limited = Callable[..., Any]
 ADDRESSES = ("127.0.0.1", "127.0.0.2")
@@ -162,6 +163,28 @@ async def test_a_request_that_is_too_long_ends_its_session_with_a_sentence(limit
         packets = "\0\0\0\5\1\0\0\0\3" + "\x7f\0\0\0\6"
         ended = await server.run("sh", "-c", f"{shlex.join(command)} >/dev/null", given=packets)
         assert "a packet of 2130706432 bytes came, and a request may have 4195328; the session is ended" in ended.err
+
+
+async def test_a_tenant_may_have_so_many_sessions(limited: Limited) -> None:
+    async with limited(sessions_max_per_tenant=2) as server, server.client(), server.client("acme-two"):
+        refused = await openssh(server)
+        assert refused.code == 255
+        assert "your tenant has 2 sessions already; end one first" in refused.err
+
+
+async def test_what_many_sessions_send_ahead_stays_small(limited: Limited) -> None:
+    request = struct.pack(">IBI", 10, 17, 1) + string(b"/")
+    async with limited() as server, server.connected() as connection:
+        sessions = [await connection.create_process(subsystem="sftp", encoding=None, window=1) for _ in range(10)]
+        for session in sessions:
+            session.stdin.write(struct.pack(">IBI", 5, 1, 3) + request * 200_000)
+        waiting = await until(lambda: [session for session in server.listener._sessions if session._paused])
+        assert waiting
+        unsent = [session.channel.get_write_buffer_size() for session in sessions]
+        # Of 2.6 MB that each wants to send: what is not taken at once stays with the client.
+        assert min(unsent[8:]) > 1_000_000
+        connection.abort()
+    await until(lambda: not server.listener._sessions_by_tenant._by_tenant["acme"])
 
 
 async def test_the_sessions_of_a_tenant_may_have_so_many_files_open(limited: Limited, tmp_path: Path) -> None:
