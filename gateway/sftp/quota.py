@@ -21,10 +21,11 @@ from gateway.pickup.folder import inbox
 from gateway.sftp.paths import Place
 
 COUNT_SECONDS = 1.0
-"""A count is believed for so long, with what was added since; only who is over it has it made anew before that."""
+"""A count is believed for so long, with what was added since; when it comes near to a limit, it is made anew."""
 SHARE_OF_TIME = 20
 """Counting takes at most this part of the time, however large the inbox, and however often somebody is refused."""
 QUICK_SECONDS = 0.005
+"""In a worker thread, a count that is quicker is made whenever it is wanted."""
 
 
 class Quota:
@@ -48,9 +49,10 @@ class Quota:
 
     def add_file(self, place: Place) -> None:
         """One more file or folder. Raises UploadRefused when there are as many as there may be."""
-        files_max = self._policy.inbox_files_max
+        files_max, bytes_max = self._policy.inbox_files_max, self._policy.inbox_bytes_max
         with self._counting:
-            if self._is_old() or (self._files >= files_max and self._may_count()):
+            is_near = self._files >= files_max or self._bytes() > bytes_max // 2
+            if (is_near or self._age() > COUNT_SECONDS) and (self._cost < QUICK_SECONDS or self._is_due()):
                 self._count()
             if self._files >= files_max:
                 raise UploadRefused(
@@ -62,10 +64,9 @@ class Quota:
     def grow(self, place: Place, length: int) -> None:
         """So many bytes more. Raises UploadRefused when that is more than there may be."""
         bytes_max = self._policy.inbox_bytes_max
-        if self._bytes() + length > bytes_max:
+        if self._bytes() + length > bytes_max and self._is_due():
             with self._counting:
-                if self._may_count():
-                    self._count()
+                self._count()
         with self._growing:
             if self._bytes() + length > bytes_max:
                 raise UploadRefused(
@@ -77,12 +78,11 @@ class Quota:
     def _bytes(self) -> int:
         return self._bytes_before + self._grown
 
-    def _is_old(self) -> bool:
-        return time.monotonic() - self._counted_at > COUNT_SECONDS and self._may_count()
+    def _age(self) -> float:
+        return time.monotonic() - self._counted_at
 
-    def _may_count(self) -> bool:
-        passed = time.monotonic() - self._counted_at
-        return self._cost < QUICK_SECONDS or passed > self._cost * SHARE_OF_TIME
+    def _is_due(self) -> bool:
+        return self._age() > self._cost * SHARE_OF_TIME
 
     def _count(self) -> None:
         begun, grown = time.monotonic(), self._grown

@@ -101,10 +101,10 @@ async def test_a_twin_of_a_name_that_is_there_is_refused_and_named(server: Runni
     async with server.client() as client:
         await client.mkdir("/inbox/events/feed")
         await client.mkdir("/inbox/events/other")
-        for name in ("a.csv", "caf\u00e9.csv", "feed/deep.csv", "other/DEEP.csv"):
+        for name in ("a.csv", "caf\u00e9.csv", "feed/DEEP.csv", "other/DEEP.csv"):
             async with client.open(f"/inbox/events/{name}", "wb") as file:
                 await file.write(b"a\n")
-        for twin in ("A.csv", "caf\u0065\u0301.csv", "\uff41.csv", "Feed", "feed/DEEP.csv"):
+        for twin in ("A.csv", "caf\u0065\u0301.csv", "\uff41.csv", "Feed", "feed/deep.csv"):
             for request in (
                 client.open(f"/inbox/events/{twin}", "wb"),
                 client.mkdir(f"/inbox/events/{twin}"),
@@ -119,7 +119,7 @@ async def test_a_twin_of_a_name_that_is_there_is_refused_and_named(server: Runni
             await file.write(b"b\n")
         await client.rename("/inbox/events/a.csv", "/inbox/events/A.csv")
     landed = sorted(path for path, _, state, _ in server.drops() if state == "landed")
-    assert landed == ["A.csv", "caf\u00e9.csv", "feed/deep.csv", "other/DEEP.csv"]
+    assert landed == ["A.csv", "caf\u00e9.csv", "feed/DEEP.csv", "other/DEEP.csv"]
 
 
 async def test_below_the_twin_of_a_folder_there_is_nothing(server: Running) -> None:
