@@ -27,6 +27,7 @@ from gateway.sftp.inbox import Inbox, clock_time
 from gateway.sftp.limits import Handles
 from gateway.sftp.names import Names
 from gateway.sftp.paths import Place, feed_root, list_below, normal, open_below, place_of, stat_below
+from gateway.sftp.room import space
 from gateway.sftp.uploads import Login, Uploads, event_of
 
 CHANGES = FXF_WRITE | FXF_APPEND | FXF_CREAT | FXF_TRUNC
@@ -200,11 +201,11 @@ class Filesystem(asyncssh.SFTPServer):
     @answered
     async def statvfs(self, path: bytes) -> os.statvfs_result:
         self._place(path)
-        return await asyncio.to_thread(os.statvfs, self._live.current.tenant_dir(self._login.tenant))
+        return await asyncio.to_thread(space, self._live.current)
 
     @answered
     async def fstatvfs(self, file_obj: Any) -> os.statvfs_result:
-        return os.fstatvfs(file_obj.descriptor)
+        return await asyncio.to_thread(space, self._live.current)
 
     @answered
     async def _finish(self, handle: OpenUpload) -> None:

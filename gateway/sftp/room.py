@@ -12,7 +12,7 @@ from collections.abc import Callable
 import asyncssh
 import structlog
 
-from gateway.config import LiveSettings
+from gateway.config import LiveSettings, Settings
 from gateway.ledger import Ledger
 from gateway.sftp.paths import Place
 from gateway.sftp.quota import Quota
@@ -22,6 +22,8 @@ log = structlog.get_logger(__name__)
 LOOK_BYTES = 16 * 1024**2
 LOOK_SECONDS = 1.0
 WARN_SECONDS = 60.0
+FREE_TO_ALL = 4
+"""The place of f_bavail in a statvfs_result."""
 
 
 class Reserve:
@@ -54,6 +56,16 @@ class Reserve:
             self._warned_at = self._looked_at
             log.error("uploads are refused: the disk has only its reserve left", free=free, disk_reserve_bytes=reserve)
         return free - reserve
+
+
+def space(settings: Settings) -> os.statvfs_result:
+    """What a client is told of the disk: the reserve is not for it."""
+    found = os.statvfs(settings.spool_dir)
+    reserved = -(-settings.gateway.limits.disk_reserve_bytes // found.f_frsize)
+    # The ten that it lists; f_fsid is not among them, and says nothing to a client.
+    fields = list(found)
+    fields[FREE_TO_ALL] = max(found.f_bavail - reserved, 0)
+    return os.statvfs_result(fields)
 
 
 class Room:
