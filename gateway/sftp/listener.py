@@ -14,13 +14,14 @@ from gateway.ledger import Ledger
 from gateway.ledger.audit import AuditQueue
 from gateway.ledger.turn_lock import TENANT
 from gateway.sftp import crypto, host_keys
+from gateway.sftp.bandwidth import Bandwidth
 from gateway.sftp.certificates import SIGNATURES
 from gateway.sftp.defender import Defender
 from gateway.sftp.filesystem import Filesystem
 from gateway.sftp.handler import check_asyncssh
 from gateway.sftp.inbox import Inbox
 from gateway.sftp.keyring import Keyring
-from gateway.sftp.limits import Doors
+from gateway.sftp.limits import Doors, Handles, Sessions, allow_descriptors
 from gateway.sftp.login import LoginServer
 from gateway.sftp.loop_shares import LoopShares
 from gateway.sftp.names import Names
@@ -30,7 +31,6 @@ from gateway.sftp.uploads import Login, Uploads, Wakes, event_of
 
 log = structlog.get_logger(__name__)
 
-WINDOW_BYTES = 8 * 1024 * 1024
 CHANNEL_PACKET_BYTES = 128 * 1024
 STOP_SECONDS = 10.0
 
@@ -45,6 +45,9 @@ class SftpListener:
         self._keyring = Keyring(live)
         self._doors = Doors()
         self._shares = LoopShares()
+        self._handles = Handles()
+        self._sessions_by_tenant = Sessions()
+        self._bandwidth = Bandwidth()
         self._uploads = Uploads(live, ledger, pickup)
         self._audit = AuditQueue(ledger)
         self._defender = Defender(live, ledger, self._audit)
@@ -56,6 +59,7 @@ class SftpListener:
         """Listen; the port that was bound. Raises ConfigError for host keys, or an asyncssh, that cannot be used."""
         check_asyncssh()
         check_connection()
+        allow_descriptors()
         settings = self._live.current
         await asyncio.to_thread(self._uploads.recover)
         sftp = settings.gateway.sftp
@@ -73,10 +77,10 @@ class SftpListener:
             "x11_forwarding": False,
             "signature_algs": sorted(SIGNATURES),
             "gss_host": None,
-            "window": WINDOW_BYTES,
             "max_pktsize": CHANNEL_PACKET_BYTES,
             "keepalive_interval": sftp.keepalive_seconds,
-            "login_timeout": sftp.login_seconds_max,
+            # A login that takes too long is ended by LoginServer, which says so.
+            "login_timeout": 0,
         }
         self._audit.start()
         self._defender.start()
@@ -109,9 +113,16 @@ class SftpListener:
         await asyncio.to_thread(self._audit.stop)
 
     def _login_server(self) -> LoginServer:
-        limits = self._live.current.gateway.limits
+        settings = self._live.current.gateway
         server = LoginServer(
-            self._keyring, self._connections, self._open_session, self._doors, limits, self._defender, self._audit
+            self._keyring,
+            self._connections,
+            self._open_session,
+            self._doors,
+            settings.limits,
+            self._defender,
+            self._audit,
+            login_seconds_max=settings.sftp.login_seconds_max,
         )
         server.on_login = self._shares.follow
         return server
@@ -130,10 +141,12 @@ class SftpListener:
                 inbox=inbox,
                 uploads=self._uploads,
                 audit=self._audit,
+                handles=self._handles,
             )
 
         def end(session: SftpSession) -> None:
             self._sessions.discard(session)
+            self._sessions_by_tenant.discard(login.tenant, session)
             on_end(session)
 
         def note_refusal(sentence: str) -> None:
@@ -143,15 +156,19 @@ class SftpListener:
             note_refusal(f"bad packet: {reason}")
             self._defender.blame(login.address, self._defender.settings.bad_packet_points)
 
+        limits = self._live.current.gateway.limits
         session = SftpSession(
             open_filesystem,
             note_refusal,
             note_bad_packet,
             on_end=end,
-            idle_seconds=self._live.current.gateway.limits.idle_seconds,
+            idle_seconds=limits.idle_seconds,
             handles_max=self._live.current.gateway.sftp.handles_max_per_session,
+            pace=self._bandwidth.pace(login.username, limits),
+            window_bytes=self._sessions_by_tenant.window(login.tenant, limits),
         )
         self._sessions.add(session)
+        self._sessions_by_tenant.add(login.tenant, session)
         return session
 
 

@@ -17,6 +17,7 @@ import structlog
 from gateway.sftp import checksums, packets
 from gateway.sftp.answers import answer, origin
 from gateway.sftp.backlog import give_backlog
+from gateway.sftp.bandwidth import Pace
 from gateway.sftp.filesystem import Filesystem
 from gateway.sftp.handler import EXTENSION_NAMES, ReplyWriter, RequestFeed, RequestHandler
 from gateway.sftp.handles import OpenUpload
@@ -44,6 +45,8 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
         on_end: Callable[[SftpSession], None],
         handles_max: int,
         idle_seconds: float,
+        pace: Callable[[Callable[[], None]], Pace],
+        window_bytes: int,
     ) -> None:
         self._open_filesystem = open_filesystem
         self._on_refusal = on_refusal
@@ -51,6 +54,8 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
         self._on_end = on_end
         self._handles_max = handles_max
         self._idle_seconds = idle_seconds
+        self._pace = pace(self._pump)
+        self.window_bytes = window_bytes
         self._heard_at = 0.0
         self._idle_timer: asyncio.TimerHandle | None = None
         self._buffer = PacketBuffer()
@@ -124,6 +129,9 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
         if sentence not in self._refused and len(self._refused) < SENTENCES_MAX:
             self._refused.add(sentence)
             self._on_refusal(sentence)
+        self._show(sentence)
+
+    def _show(self, sentence: str) -> None:
         client = self._channel.get_extra_info("client_version", "")
         if "OpenSSH" in client and len(self._told) < SENTENCES_MAX and not self._channel.is_closing():
             if sentence not in self._told:
@@ -150,7 +158,7 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
         )
         if silent < self._idle_seconds:
             self._look_later(self._idle_seconds - silent)
-        elif is_uploading or not self._feed.idle:
+        elif is_uploading or not self._feed.idle or self._pace.must_wait():
             self._look_later(self._idle_seconds)
         else:
             self.tell(f"nothing was asked for {self._idle_seconds:g} seconds, so the session is ended; connect again")
@@ -180,6 +188,7 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
         finally:
             if self._idle_timer is not None:
                 self._idle_timer.cancel()
+            self._pace.end()
             self._on_end(self)
 
     def _pump(self) -> None:
@@ -193,6 +202,7 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
         except packets.BadPacket as error:
             log.warning("sftp packet cannot be framed", reason=str(error))
             self._on_bad_packet(str(error))
+            self._show(f"{error} came, and a request may have {packets.PACKET_BYTES_MAX}; the session is ended")
             self._give_up()
         except Exception as error:
             log.error("sftp session failed", error=type(error).__name__, at=origin(error))
@@ -204,7 +214,7 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
     def _take_packets(self) -> None:
         clock = asyncio.get_running_loop().time
         turn_ends = clock() + TURN_SECONDS
-        while self._feed.idle and self._writable:
+        while self._feed.idle and self._writable and (self._ended or not self._pace.must_wait()):
             if clock() > turn_ends:
                 self._go_on_later()
                 break
@@ -239,14 +249,14 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
 
     def _take(self, packet: Pieces) -> None:
         kind = packet[0][0]
+        if self._gone and kind in packets.QUESTIONS:
+            return  # Nobody is there for the answer, and megabytes of them must not be kept for him.
         if kind == packets.WRITE:
             self._reply(self._write(packet))
             return
         whole = b"".join(packet)
         if kind == packets.READ:
-            # Whoever is gone, or cannot be told, must not have megabytes of answers kept for him.
-            if not self._gone:
-                self._reply(self._read(whole))
+            self._reply(self._read(whole))
         elif kind == packets.EXTENDED and packets.extension_of(whole) not in EXTENSION_NAMES:
             message = "this server does not know that extension"
             self._reply(packets.status(packets.request_of(whole), packets.OP_UNSUPPORTED, message))
@@ -268,6 +278,7 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
         try:
             if not isinstance(handle, OpenUpload):
                 raise asyncssh.SFTPFailure("this handle is not open for writing")
+            self._pace.uploaded(write.length)
             handle.write(write.pieces, write.offset, write.length)
         except Exception as error:
             return self._refusal(write.request, error, handle)
@@ -282,6 +293,7 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
             if handle is None:
                 raise asyncssh.SFTPFailure("this handle is not open for reading")
             content = handle.read(read.offset, min(read.length, packets.READ_BYTES_MAX))
+            self._pace.downloaded(len(content))
         except Exception as error:
             return self._refusal(read.request, error, handle)
         return packets.data(read.request, content) if content else packets.status(read.request, packets.EOF)
@@ -313,7 +325,7 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
 
     def _press_back(self) -> None:
         """Back pressure: the client's window closes while too much waits here."""
-        is_busy = self._turn_is_over or not (self._feed.idle and self._writable)
+        is_busy = self._turn_is_over or not (self._feed.idle and self._writable) or self._pace.must_wait()
         behind = self._buffer.bytes > WAITING_BYTES_MAX and is_busy
         if self._channel.is_closing():
             return
