@@ -22,7 +22,7 @@ LAYERS = (
     {"pipeline"},
     {"contracts"},
     {"ledger"},
-    {"log"},
+    {"allowance", "log"},
     {"config"},
     {"locks"},
     {"errors", "clock", "durable"},
