@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -198,11 +197,8 @@ class NdjsonReader:
 
 def keys_of(line: str) -> set[str]:
     """The keys of a line that is a JSON object; none of a line that is not."""
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError):
-        return set()
-    return set(value) if isinstance(value, dict) else set()
+    value = json_text.parse(line)
+    return set(filter(is_usable, value)) if isinstance(value, dict) else set()
 
 
 def inexact_pattern(contract: Contract) -> str:

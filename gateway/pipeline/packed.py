@@ -21,9 +21,7 @@ PACKED_BYTES = 4 << 10
 # How often it is looked what is left of the disk.
 LOOK_BYTES = 64 << 20
 GZIP_MAGIC, ZSTD_MAGIC = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
-SIGNATURES = (# How often it is looked what is left of the disk.
-LOOK_BYTES = 64 << 20
-GZIP_MAGIC, ZSTD_MAGIC, codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+SIGNATURES = (GZIP_MAGIC, ZSTD_MAGIC, codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 GZIP_WRAPPER = 31
 # What `zstd` itself takes: a stream that was made with a longer window asks for as much memory to read it.
 WINDOW_BYTES_MAX = 128 << 20
@@ -67,7 +65,8 @@ def expand(path: Path, target: Path, bounds: Bounds) -> tuple[Path, CutOff | Non
             # Zeros between members are padding, as for gzip itself.
             pieces, kind = unpacked(packed, lambda: zlib.decompressobj(GZIP_WRAPPER), padding=b"\0"), "gzip"
         elif magic == ZSTD_MAGIC:
-            pieces, kind = unpacked(packed, zstandard.ZstdDecompressor(max_window_size=WINDOW_BYTES_MAX).decompressobj), "zstd"
+            frames = zstandard.ZstdDecompressor(max_window_size=WINDOW_BYTES_MAX)
+            pieces, kind = unpacked(packed, frames.decompressobj), "zstd"
         else:
             return path, None
         with target.open("wb") as out:
@@ -89,9 +88,7 @@ def unpacked(packed: IO[bytes], new_frame: Callable[[], Frame], padding: bytes =
         raise EOFError
 
 
-def copy(
-    pieces: Iterator[bytes], packed: IO[bytes], out: IO[bytes], bounds: Bounds, kind: str
-) -> CutOff | None:
+def copy(pieces: Iterator[bytes], packed: IO[bytes], out: IO[bytes], bounds: Bounds, kind: str) -> CutOff | None:
     """Write what a stream expands to; returns how it ends early, if it does."""
     written = looked = 0
     try:
