@@ -71,8 +71,19 @@ class LimitSettings(Section):
     """How many wrong keys and passwords a connection may try."""
     sessions_max_per_connection: int = Field(default=16, ge=1)
     """How many sessions and commands a connection may have at once."""
+    sessions_max_per_tenant: int = Field(default=256, ge=1)
+    """How many a tenant may have at once in all its connections."""
+    handles_max_per_tenant: int = Field(default=1024, ge=1)
+    """How many files the sessions of a tenant may hold open at once, all together."""
     idle_seconds: Seconds = 900
     """After this long without a request, and without an open upload, a session is ended. 0 never ends one."""
+    upload_bytes_per_second_max_per_user: int = Field(default=0, ge=0)
+    """How fast the sessions of a user together may upload. 0 is no limit."""
+    download_bytes_per_second_max_per_user: int = Field(default=0, ge=0)
+    """How fast they may download. 0 is no limit."""
+    disk_reserve_bytes: int = Field(default=GIB, ge=0)
+    """So much of the disk uploads leave free, for the ledger, results, and what else is on it. When no more is left,
+    clients are told that there is no space; reports, downloads and removals go on."""
 
     @model_validator(mode="after")
     def leaves_room(self) -> LimitSettings:
@@ -255,6 +266,11 @@ class FeedSettings(Section):
     """A cell that holds just this blanks the stored value; an empty cell leaves it as it is."""
     drop_bytes_max: int = Field(default=5 * GIB, ge=1)
     """The largest file that is taken, in bytes."""
+    inbox_files_max: int = Field(default=100_000, ge=1)
+    """The most files and folders that may wait: in the inbox, as uploads (also those that broke off), and for the end
+    of their jobs."""
+    inbox_bytes_max: int = Field(default=50 * GIB, ge=1)
+    """The most bytes that they may have together."""
     expanded_bytes_max: int = Field(default=20 * GIB, ge=1)
     """The most that a compressed file may expand to, in bytes."""
     expansion_ratio_max: int = Field(default=500, ge=1)

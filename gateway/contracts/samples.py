@@ -38,6 +38,8 @@ def limits(policy: FeedSettings) -> dict[str, int | float]:
     """The limits of a feed, with their units in their names."""
     return {
         "drop_bytes_max": policy.drop_bytes_max,
+        "inbox_files_max": policy.inbox_files_max,
+        "inbox_bytes_max": policy.inbox_bytes_max,
         "expanded_bytes_max": policy.expanded_bytes_max,
         "rows_max": policy.rows_max,
         "columns_max": policy.columns_max,

@@ -198,6 +198,16 @@ def partials(ledger: Ledger, tenant: str, username: str, feed: str) -> list[Uplo
     return [_upload(row) for row in rows]
 
 
+def names_under_way(ledger: Ledger, tenant: str, username: str, feed: str) -> list[str]:
+    """The paths that are being uploaded to a feed by anybody, and those that the user can go on with."""
+    rows = ledger.rows(
+        "SELECT path FROM uploads INDEXED BY uploads_open WHERE tenant=? AND feed=? "
+        "AND state IN ('open', 'incomplete') AND (state='open' OR username=?)",
+        (tenant, feed, username),
+    )
+    return [row["path"] for row in rows]
+
+
 def stored(ledger: Ledger, tenant: str, feed: str, path: str) -> UploadRow | None:
     """The newest closed upload of that name: whose bytes a file with a temporary name has."""
     found = ledger.row(

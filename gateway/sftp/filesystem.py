@@ -7,8 +7,9 @@ a disk or the ledger runs in a worker thread.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from gateway.sftp.answers import answer, answered, refusal, shown
 from gateway.sftp.attributes import attributes, folder_attributes
 from gateway.sftp.handles import OpenFile, OpenUpload
 from gateway.sftp.inbox import Inbox, clock_time
+from gateway.sftp.limits import Handles
 from gateway.sftp.names import Names
 from gateway.sftp.paths import Place, feed_root, list_below, normal, open_below, place_of, stat_below
 from gateway.sftp.uploads import Login, Uploads, event_of
@@ -45,8 +47,10 @@ class Filesystem(asyncssh.SFTPServer):
         inbox: Inbox,
         uploads: Uploads,
         audit: AuditQueue,
+        handles: Handles,
     ) -> None:
         super().__init__(channel)
+        self._handles = handles
         self.tell = tell
         self._live = live
         self._login = login
@@ -63,15 +67,17 @@ class Filesystem(asyncssh.SFTPServer):
 
     @answered
     async def open(self, path: bytes, pflags: int, attrs: asyncssh.SFTPAttrs) -> object:
-        if not pflags & CHANGES:
-            return await self._open_file(path)
-        place = self._place_in_inbox(path)
-        return await asyncio.to_thread(self._inbox.open_writing, place, pflags)
+        with self._one_more_handle():
+            if not pflags & CHANGES:
+                return await self._open_file(path)
+            place = self._place_in_inbox(path)
+            return await asyncio.to_thread(self._inbox.open_writing, place, pflags)
 
     @answered
     async def open_file(self, path: bytes) -> OpenFile:
         """Not a request: what a command reads is opened as `open` does it."""
-        return await self._open_file(path)
+        with self._one_more_handle():
+            return await self._open_file(path)
 
     async def known_sha256(self, file: OpenFile) -> str | None:
         """The digest of an open file, where the ledger has it: from its claim on."""
@@ -81,9 +87,12 @@ class Filesystem(asyncssh.SFTPServer):
 
     async def close(self, file_obj: object) -> None:
         """The client's CLOSE, or the end of the session: only the session's mark tells which."""
+        if not isinstance(file_obj, (OpenUpload, OpenFile)):
+            return
+        self._handles.give_back(self._login.tenant)
         if isinstance(file_obj, OpenUpload):
             await (self._finish(file_obj) if file_obj.closing else self._break_off(file_obj))
-        elif isinstance(file_obj, OpenFile):
+        else:
             os.close(file_obj.descriptor)
             size = file_obj.bytes_read
             self._audit.add(event_of(self._login, "download", subject=str(file_obj), size=size))
@@ -104,6 +113,9 @@ class Filesystem(asyncssh.SFTPServer):
     async def setstat(self, path: bytes, attrs: asyncssh.SFTPAttrs) -> None:
         """Sizes and times are honoured in the inbox; owners and modes mean nothing here and are taken as done."""
         place = self._place(path)
+        if attrs.size is None and attrs.mtime is None:
+            await asyncio.to_thread(self._attributes, place)
+            return
         if place.area != "inbox":
             raise UploadRefused(f"{place}: only files in /inbox/<feed>/ can be changed")
         if place.path and attrs.size is not None:
@@ -115,6 +127,8 @@ class Filesystem(asyncssh.SFTPServer):
 
     @answered
     async def fsetstat(self, file_obj: Any, attrs: asyncssh.SFTPAttrs) -> None:
+        if attrs.size is None and attrs.mtime is None:
+            return
         if not isinstance(file_obj, OpenUpload):
             raise UploadRefused(f"{file_obj}: the handle is open for reading only")
         if attrs.size is not None:
@@ -256,7 +270,11 @@ class Filesystem(asyncssh.SFTPServer):
             place = self._place(path)
         except FileNotFoundError:
             return None
-        return place if place.area == "outbox" and place.path else None
+        if place.area != "outbox" or not place.path:
+            return None
+        if not self._user().may_upload:
+            raise UploadRefused(f"{place}: a viewer only reads; leave it to those who upload, or to its retention")
+        return place
 
     def _root(self, place: Place) -> Path:
         return feed_root(self._live.current, self._login.tenant, place.area, place.feed)
@@ -280,6 +298,16 @@ class Filesystem(asyncssh.SFTPServer):
         if place.area == "inbox":
             return {name: attributes(found.status, found.size) for name, found in self._names.list(place).items()}
         return {name: attributes(status, status.st_size) for name, status in list_below(root, place.path).items()}
+
+    @contextlib.contextmanager
+    def _one_more_handle(self) -> Iterator[None]:
+        """Counted until it is closed, unless the opening fails."""
+        self._handles.take(self._login.tenant, self._live.current.gateway.limits)
+        try:
+            yield
+        except BaseException:  # Whatever it was, nothing was opened.
+            self._handles.give_back(self._login.tenant)
+            raise
 
     async def _open_file(self, path: bytes) -> OpenFile:
         place = self._place(path)

@@ -12,6 +12,7 @@ from gateway.ledger.uploads import UploadRow
 from gateway.sftp.extents import Extents
 from gateway.sftp.packets import Pieces
 from gateway.sftp.paths import Place
+from gateway.sftp.room import Room
 
 
 class OpenFile:
@@ -39,7 +40,7 @@ class OpenUpload:
     """
 
     def __init__(
-        self, row: UploadRow, descriptor: int, *, bytes_max: int, base: int, resumed: bool, append: bool
+        self, row: UploadRow, descriptor: int, *, room: Room, bytes_max: int, base: int, resumed: bool, append: bool
     ) -> None:
         self.row = row
         self.descriptor = descriptor
@@ -52,6 +53,7 @@ class OpenUpload:
         self.client_mtime: datetime | None = None
         self._append = append
         self._goes_on = False
+        self._room = room
         self._bytes_max = bytes_max
         self._written = Extents()
 
@@ -67,6 +69,7 @@ class OpenUpload:
                 offset = self._place_of_appended(offset)
             if offset + length > self._bytes_max:
                 raise UploadRefused(f"{self}: a file of this feed may have {self._bytes_max} bytes; split it")
+            self._room.take(offset + length - self.size, length)
             self._written.add(offset, offset + length)
             write_all(self.descriptor, pieces, offset, length)
         except Exception as error:
@@ -97,13 +100,14 @@ class OpenUpload:
 
     def fail(self, error: Exception) -> None:
         """From now on nothing is written, and the close fails."""
-        known = isinstance(error, UploadRefused)
+        known = isinstance(error, (UploadRefused, asyncssh.SFTPError))
         self.failure = str(error) if known else f"{self}: an earlier write failed; upload the file again"
 
     def set_size(self, size: int) -> None:
         """Cut the file, or make it longer; what is then never written is a gap."""
         if size > self._bytes_max:
             raise UploadRefused(f"{self}: a file of this feed may have {self._bytes_max} bytes; split it")
+        self._room.take(size - self.size, max(0, size - self.size))
         self.changed = self.changed or size != self.size
         os.ftruncate(self.descriptor, size)
         self._written.cut(size)

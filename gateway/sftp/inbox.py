@@ -26,7 +26,7 @@ from gateway.pickup.names import is_temporary
 from gateway.pickup.proofs import kind_of
 from gateway.sftp.handles import OpenUpload
 from gateway.sftp.names import Found, Names
-from gateway.sftp.new_names import refuse_bad_name, refuse_twin
+from gateway.sftp.new_names import refuse_bad_name, refuse_too_deep, refuse_twin
 from gateway.sftp.paths import Place, feed_root, list_below
 from gateway.sftp.uploads import Login, Uploads, Wakes
 
@@ -59,7 +59,7 @@ class Inbox:
         self._restart_settling(place, "the client opened it again")
         append = bool(flags & FXF_APPEND)
         if found is None or flags & FXF_TRUNC:
-            return self._uploads.start(self._login, place, append=append)
+            return self._uploads.start(self._login, place, append=append, in_place_of=found.partial if found else None)
         if found.partial is not None and found.partial.state == "incomplete":
             return self._uploads.resume(found.partial, append=append)
         return self._start_from(found, append)
@@ -105,9 +105,11 @@ class Inbox:
             self._unless_claimed(place, self._remove_standing, self.remove)
 
     def make_folder(self, place: Place) -> None:
+        refuse_too_deep(place)
         self._demand_folder(place)
         self._refuse_new_name(place)
         with parent_of(self._root(place), place.path) as (folder, name):
+            self._uploads.room(self._login.tenant, place).name()
             os.mkdir(name, 0o750, dir_fd=folder)
             os.fsync(folder)
 
@@ -125,6 +127,8 @@ class Inbox:
             return
         if target is None:
             self._refuse_new_name(new, old)
+        if old.feed != new.feed and found.claimed is None:
+            self._make_room(new, found.size)
         self._make_way(new, target, overwrite=overwrite)
         if found.claimed is not None:
             self._rename_claimed(found.claimed, old, new)
@@ -148,6 +152,12 @@ class Inbox:
         if target.partial is not None:
             self._uploads.discard(target.partial)
 
+    def _make_room(self, new: Place, size: int) -> None:
+        """A file comes from another feed: it counts here as if it were uploaded."""
+        room = self._uploads.room(self._login.tenant, new)
+        room.name()
+        room.take(size, 0)
+
     def _rename_claimed(self, drop: DropRow, old: Place, new: Place) -> None:
         if old.feed != new.feed:
             raise UploadRefused(
@@ -156,6 +166,7 @@ class Inbox:
         visible.rename(self._ledger, drop, new.path)
 
     def _rename_folder(self, old: Place, new: Place) -> None:
+        refuse_too_deep(new)
         if list_below(self._root(old), old.path):
             raise UploadRefused(f"{old}: a folder with files in it keeps its name; rename the files, or make a new one")
         self._move(old, new)
@@ -249,10 +260,8 @@ class Inbox:
 
     def _refuse_new_name(self, place: Place, old: Place | None = None) -> None:
         refuse_bad_name(place, self._policy(place))
-        partials = uploads.partials(self._ledger, self._login.tenant, self._login.username, place.feed)
-        folder = place.path.rpartition("/")[0]
-        others = [row.path.rpartition("/")[2] for row in partials if row.path.rpartition("/")[0] == folder]
-        refuse_twin(self._root(place), place, others, old.path.rpartition("/")[2] if old else "")
+        under_way = uploads.names_under_way(self._ledger, self._login.tenant, self._login.username, place.feed)
+        refuse_twin(self._root(place), place, under_way, old)
 
     def _demand_folder(self, place: Place) -> None:
         """A folder that is not there is said now, and not after the last byte."""

@@ -14,11 +14,12 @@ from gateway.config import LiveSettings
 from gateway.errors import ConfigError
 from gateway.ledger import Ledger
 from gateway.ledger.audit import AuditQueue
+from gateway.sftp.bandwidth import Bandwidth
 from gateway.sftp.defender import Defender
 from gateway.sftp.filesystem import Filesystem
 from gateway.sftp.handler import check_asyncssh
 from gateway.sftp.inbox import Inbox
-from gateway.sftp.limits import Doors
+from gateway.sftp.limits import Doors, Handles, Sessions, allow_descriptors
 from gateway.sftp.login import Keyring, LoginServer
 from gateway.sftp.names import Names
 from gateway.sftp.session import SftpSession
@@ -26,7 +27,6 @@ from gateway.sftp.uploads import Login, Uploads, Wakes, event_of
 
 log = structlog.get_logger(__name__)
 
-WINDOW_BYTES = 8 * 1024 * 1024
 CHANNEL_PACKET_BYTES = 128 * 1024
 # AES-GCM is the fastest here by far. CTR is for libssh2 1.10 (curl), which has no GCM.
 CIPHERS = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com", "aes128-ctr", "aes192-ctr", "aes256-ctr")
@@ -42,6 +42,9 @@ class SftpListener:
         self._pickup = pickup
         self._keyring = Keyring(live)
         self._doors = Doors()
+        self._handles = Handles()
+        self._sessions_by_tenant = Sessions()
+        self._bandwidth = Bandwidth()
         self._uploads = Uploads(live, ledger, pickup)
         self._audit = AuditQueue(ledger)
         self._defender = Defender(live, ledger, self._audit)
@@ -52,6 +55,7 @@ class SftpListener:
     async def start(self) -> int:
         """Listen; the port that was bound. Raises ConfigError for host keys, or an asyncssh, that cannot be used."""
         check_asyncssh()
+        allow_descriptors()
         settings = self._live.current
         await asyncio.to_thread(self._uploads.recover)
         sftp = settings.gateway.sftp
@@ -66,10 +70,10 @@ class SftpListener:
             "x11_forwarding": False,
             "compression_algs": None,
             "encryption_algs": list(CIPHERS),
-            "window": WINDOW_BYTES,
             "max_pktsize": CHANNEL_PACKET_BYTES,
             "keepalive_interval": sftp.keepalive_seconds,
-            "login_timeout": sftp.login_seconds_max,
+            # A login that takes too long is ended by LoginServer, which says so.
+            "login_timeout": 0,
         }
         self._audit.start()
         self._defender.start()
@@ -97,9 +101,16 @@ class SftpListener:
         await asyncio.to_thread(self._audit.stop)
 
     def _login_server(self) -> LoginServer:
-        limits = self._live.current.gateway.limits
+        settings = self._live.current.gateway
         return LoginServer(
-            self._keyring, self._connections, self._open_session, self._doors, limits, self._defender, self._audit
+            self._keyring,
+            self._connections,
+            self._open_session,
+            self._doors,
+            settings.limits,
+            self._defender,
+            self._audit,
+            login_seconds_max=settings.sftp.login_seconds_max,
         )
 
     def _open_session(self, login: Login, on_end: Callable[[SftpSession], None]) -> SftpSession:
@@ -115,10 +126,12 @@ class SftpListener:
                 inbox=inbox,
                 uploads=self._uploads,
                 audit=self._audit,
+                handles=self._handles,
             )
 
         def end(session: SftpSession) -> None:
             self._sessions.discard(session)
+            self._sessions_by_tenant.discard(login.tenant, session)
             on_end(session)
 
         def note_refusal(sentence: str) -> None:
@@ -128,15 +141,19 @@ class SftpListener:
             note_refusal(f"bad packet: {reason}")
             self._defender.blame(login.address, self._defender.settings.bad_packet_points)
 
+        limits = self._live.current.gateway.limits
         session = SftpSession(
             open_filesystem,
             note_refusal,
             note_bad_packet,
             on_end=end,
-            idle_seconds=self._live.current.gateway.limits.idle_seconds,
+            idle_seconds=limits.idle_seconds,
             handles_max=self._live.current.gateway.sftp.handles_max_per_session,
+            pace=self._bandwidth.pace(login.username, limits),
+            window_bytes=self._sessions_by_tenant.window(login.tenant, limits),
         )
         self._sessions.add(session)
+        self._sessions_by_tenant.add(login.tenant, session)
         return session
 
 

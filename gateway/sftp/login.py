@@ -97,7 +97,10 @@ class LoginServer(asyncssh.SSHServer):
         limits: LimitSettings,
         defender: Defender,
         audit: AuditQueue,
+        login_seconds_max: float,
     ) -> None:
+        self._login_seconds_max = login_seconds_max
+        self._login_timer: asyncio.TimerHandle | None = None
         self._defender = defender
         self._audit = audit
         self._keyring = keyring
@@ -122,9 +125,16 @@ class LoginServer(asyncssh.SSHServer):
         if refusal := self._doors.come(self._address, self._limits):
             # As soon as the version is out, and before any key exchange: clients show it.
             asyncio.get_running_loop().call_soon(self._send_away, refusal)
+        if self._login_seconds_max:
+            self._login_timer = asyncio.get_running_loop().call_later(self._login_seconds_max, self._look_for_a_login)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._connections.discard(self._connection)
+        if self._login_timer is not None:
+            self._login_timer.cancel()
+        for session in [session for session in self._sessions if session.served is None]:
+            # Its channel may never have come about, and then nobody else tells it.
+            session.connection_lost(exc)
         if self._banned is not None:
             return
         self._doors.go(self._address, named=self._login is not None)
@@ -188,7 +198,7 @@ class LoginServer(asyncssh.SSHServer):
     def kbdint_auth_supported(self) -> bool:
         return False
 
-    def session_requested(self) -> SftpSession | bool:
+    def session_requested(self) -> tuple[asyncssh.SSHServerChannel[bytes], SftpSession] | bool:
         if self._login is None or self._sent_away:
             return False
         if len(self._sessions) >= self._limits.sessions_max_per_connection:
@@ -198,7 +208,11 @@ class LoginServer(asyncssh.SSHServer):
             )
         session = self._open_session(self._login, self._sessions.discard)
         self._sessions.add(session)
-        return session
+        return self._connection.create_server_channel(window=session.window_bytes), session
+
+    def _look_for_a_login(self) -> None:
+        if self._login is None:
+            self._send_away(f"you have not logged in within {self._login_seconds_max:g} seconds; connect again")
 
     def _count_try(self, known: bool) -> None:
         self._tries += not known

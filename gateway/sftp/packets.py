@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 VERSION, OPEN, CLOSE, READ, WRITE, OPENDIR = 2, 3, 4, 5, 6, 11
+QUESTIONS = frozenset({READ, 7, 8, OPENDIR, 12, 16, 17, 19})
+"""Requests that change nothing: READ, LSTAT, FSTAT, OPENDIR, READDIR, REALPATH, STAT, READLINK."""
 STATUS, DATA, EXTENDED = 101, 103, 200
 OK, EOF, FAILURE, BAD_MESSAGE, OP_UNSUPPORTED = 0, 1, 4, 5, 8
 

@@ -17,8 +17,10 @@ from gateway.errors import UploadRefused
 from gateway.pickup.folder import AREAS, FOLDER, make_durably, parent_of
 
 NAME_BYTES_MAX = 255
-PATH_BYTES_MAX = 4096
+# The kernel takes paths of 4,096 bytes, and the scan must be able to name what is stored: half of that is the client's.
+PATH_BYTES_MAX = 2048
 FOLDERS_MAX = 16
+TOO_DEEP = f"{{}}: folders in a feed may be {FOLDERS_MAX} deep; use fewer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +49,8 @@ def place_of(raw: bytes) -> Place:
         return Place()
     if parts[0] not in AREAS:
         raise FileNotFoundError(ENOENT, os.strerror(ENOENT), path)
-    if len(parts) > 2 + FOLDERS_MAX:
-        raise UploadRefused(f"{path}: folders may be {FOLDERS_MAX} deep; use fewer")
+    if len(parts) > 2 + FOLDERS_MAX + 1:
+        raise UploadRefused(TOO_DEEP.format(path))
     return Place(parts[0], parts[1] if len(parts) > 1 else "", "/".join(parts[2:]))
 
 

@@ -16,6 +16,7 @@ import structlog
 
 from gateway.sftp import checksums, packets
 from gateway.sftp.answers import answer, origin
+from gateway.sftp.bandwidth import Pace
 from gateway.sftp.filesystem import Filesystem
 from gateway.sftp.handler import EXTENSION_NAMES, ReplyWriter, RequestFeed, RequestHandler
 from gateway.sftp.handles import OpenUpload
@@ -41,6 +42,8 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
         on_end: Callable[[SftpSession], None],
         handles_max: int,
         idle_seconds: float,
+        pace: Callable[[Callable[[], None]], Pace],
+        window_bytes: int,
     ) -> None:
         self._open_filesystem = open_filesystem
         self._on_refusal = on_refusal
@@ -48,6 +51,8 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
         self._on_end = on_end
         self._handles_max = handles_max
         self._idle_seconds = idle_seconds
+        self._pace = pace(self._pump)
+        self.window_bytes = window_bytes
         self._heard_at = 0.0
         self._idle_timer: asyncio.TimerHandle | None = None
         self._buffer = PacketBuffer()
@@ -58,6 +63,7 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
         self._pumping = False
         self._flush_is_due = False
         self._ended = False
+        self._gone = False
         self._command: str | None = None
         self._told: set[str] = set()
         self._refused: set[str] = set()
@@ -100,6 +106,7 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._gone = True
         self._end()
         if self.served is None:
             self._on_end(self)
@@ -116,6 +123,9 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
         if sentence not in self._refused and len(self._refused) < SENTENCES_MAX:
             self._refused.add(sentence)
             self._on_refusal(sentence)
+        self._show(sentence)
+
+    def _show(self, sentence: str) -> None:
         client = self._channel.get_extra_info("client_version", "")
         if "OpenSSH" in client and len(self._told) < SENTENCES_MAX and not self._channel.is_closing():
             if sentence not in self._told:
@@ -131,7 +141,7 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
         is_uploading = any(isinstance(handle, OpenUpload) for handle in self._handler.files.values())
         if silent < self._idle_seconds:
             self._look_later(self._idle_seconds - silent)
-        elif is_uploading or not self._feed.idle:
+        elif is_uploading or not self._feed.idle or self._pace.must_wait():
             self._look_later(self._idle_seconds)
         else:
             self.tell(f"nothing was asked for {self._idle_seconds:g} seconds, so the session is ended; connect again")
@@ -161,6 +171,7 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
         finally:
             if self._idle_timer is not None:
                 self._idle_timer.cancel()
+            self._pace.end()
             self._on_end(self)
 
     def _pump(self) -> None:
@@ -173,6 +184,7 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
         except packets.BadPacket as error:
             log.warning("sftp packet cannot be framed", reason=str(error))
             self._on_bad_packet(str(error))
+            self._show(f"{error} came, and a request may have {packets.PACKET_BYTES_MAX}; the session is ended")
             self._give_up()
         except Exception as error:
             log.error("sftp session failed", error=type(error).__name__, at=origin(error))
@@ -182,7 +194,7 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
         self._press_back()
 
     def _take_packets(self) -> None:
-        while self._feed.idle and self._writable:
+        while self._feed.idle and self._writable and (self._ended or not self._pace.must_wait()):
             packet = self._buffer.take()
             if packet is None:
                 break
@@ -200,6 +212,8 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
 
     def _take(self, packet: Pieces) -> None:
         kind = packet[0][0]
+        if self._gone and kind in packets.QUESTIONS:
+            return  # Nobody is there for the answer.
         if kind == packets.WRITE:
             self._reply(self._write(packet))
             return
@@ -227,6 +241,7 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
         try:
             if not isinstance(handle, OpenUpload):
                 raise asyncssh.SFTPFailure("this handle is not open for writing")
+            self._pace.uploaded(write.length)
             handle.write(write.pieces, write.offset, write.length)
         except Exception as error:
             return self._refusal(write.request, error, handle)
@@ -241,6 +256,7 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
             if handle is None:
                 raise asyncssh.SFTPFailure("this handle is not open for reading")
             content = handle.read(read.offset, min(read.length, packets.READ_BYTES_MAX))
+            self._pace.downloaded(len(content))
         except Exception as error:
             return self._refusal(read.request, error, handle)
         return packets.data(read.request, content) if content else packets.status(read.request, packets.EOF)
@@ -272,7 +288,9 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
 
     def _press_back(self) -> None:
         """Back pressure: the client's window closes while too much waits here."""
-        behind = self._buffer.bytes > WAITING_BYTES_MAX and not (self._feed.idle and self._writable)
+        behind = self._buffer.bytes > WAITING_BYTES_MAX and not (
+            self._feed.idle and self._writable and not self._pace.must_wait()
+        )
         if self._channel.is_closing():
             return
         if behind and not self._paused:

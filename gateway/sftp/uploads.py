@@ -26,6 +26,7 @@ from gateway.pickup.landing import land, spool_path
 from gateway.pickup.names import is_temporary
 from gateway.sftp.handles import OpenUpload
 from gateway.sftp.paths import Place
+from gateway.sftp.room import Room, Rooms
 from gateway.sftp.spool import all_but_the_last, copy, durable_prefix, time_of_client
 
 log = structlog.get_logger(__name__)
@@ -77,6 +78,7 @@ class Uploads:
         self._ended = threading.Condition()
         self._draining = False
         self._untold: dict[str, tuple[int, str]] = {}
+        self._rooms = Rooms(live, ledger, self._open_bytes)
 
     @property
     def _settings(self) -> Settings:
@@ -86,6 +88,14 @@ class Uploads:
         """The open handle of an upload of this process."""
         return self._open.get(upload_id)
 
+    def room(self, tenant: str, place: Place) -> Room:
+        """What a tenant may still bring to the feed of a place."""
+        return self._rooms.of(tenant, place)
+
+    def _open_bytes(self, tenant: str, feed: str) -> int:
+        handles = list(self._open.values())
+        return sum(handle.size for handle in handles if (handle.row.tenant, handle.row.feed) == (tenant, feed))
+
     def drain(self, seconds: float) -> None:
         """Take no new upload, and wait until those that are open have ended, or the time is up."""
         self._draining = True
@@ -93,10 +103,21 @@ class Uploads:
             self._ended.wait_for(lambda: not self._open, seconds)
 
     def start(
-        self, login: Login, place: Place, *, append: bool = False, base: int | None = None, base_bytes: int = 0
+        self,
+        login: Login,
+        place: Place,
+        *,
+        append: bool = False,
+        base: int | None = None,
+        base_bytes: int = 0,
+        in_place_of: UploadRow | None = None,
     ) -> OpenUpload:
-        """A new upload. `base` is a descriptor whose first `base_bytes` the file starts with."""
+        """A new upload, perhaps `in_place_of` a partial one.
+
+        `base` is a descriptor whose first `base_bytes` the file starts with.
+        """
         self._refuse_while_draining(place)
+        self._make_room(login, place, base_bytes, in_place_of)
         self._tell_untold()
         row, replaced = uploads.open_upload(
             self._ledger,
@@ -290,6 +311,14 @@ class Uploads:
             raise UploadRefused(f"/inbox/{row.feed}: this feed is no longer configured; ask the gateway's operator")
         return tenant.feeds[row.feed]
 
+    def _make_room(self, login: Login, place: Place, size: int, in_place_of: UploadRow | None) -> None:
+        room = self.room(login.tenant, place)
+        # A broken upload that begins again is one still; one that is open goes on beside the new one.
+        if in_place_of is None or in_place_of.state == "open":
+            room.name()
+        if size:
+            room.take(size, size)
+
     def _refuse_while_draining(self, place: Place) -> None:
         if self._draining:
             raise UploadRefused(f"{place}: the gateway is being stopped; upload the file again in a minute")
@@ -300,7 +329,8 @@ class Uploads:
     def _enter(self, row: UploadRow, flags: int, *, base: int, resumed: bool, append: bool) -> OpenUpload:
         limit = self._policy(row).drop_bytes_max
         descriptor = os.open(self._spooled(row.id), os.O_RDWR | os.O_CLOEXEC | flags, 0o640)
-        handle = OpenUpload(row, descriptor, bytes_max=limit, base=base, resumed=resumed, append=append)
+        room = self.room(row.tenant, Place("inbox", row.feed, row.path))
+        handle = OpenUpload(row, descriptor, room=room, bytes_max=limit, base=base, resumed=resumed, append=append)
         with self._ended:
             self._open[row.id] = handle
         return handle

@@ -27,6 +27,8 @@ scan_seconds = 1
 retry_seconds = {retry_seconds}
 [engine]
 workers = {workers}
+[limits]
+disk_reserve_bytes = {reserve}
 """
 TENANT = """
 [users.acme-ann]
@@ -44,7 +46,9 @@ AT_REST = ("done", "duplicate", "superseded", "withdrawn", "vanished", "quaranti
 class Site:
     """One gateway at a time, in which faults can be armed. `data` may be on another disk."""
 
-    def __init__(self, root: Path, *, data: Path | None = None, workers: int = 1, retry_seconds: float = 0) -> None:
+    def __init__(
+        self, root: Path, *, data: Path | None = None, workers: int = 1, retry_seconds: float = 0, reserve: int = 0
+    ) -> None:
         self.root = root
         self.data = data or root / "data"
         for folder in ("tenants", "host_keys", "faults"):
@@ -53,7 +57,7 @@ class Site:
         self.keys["host"].write_private_key(root / "host_keys" / "ssh_host_ed25519_key")
         self.keys["client"].write_private_key(root / "client")
         (root / "gateway.toml").write_text(
-            SETTINGS.format(data=self.data, workers=workers, retry_seconds=retry_seconds)
+            SETTINGS.format(data=self.data, workers=workers, retry_seconds=retry_seconds, reserve=reserve)
         )
         self.use_feeds("people")
         self.process: subprocess.Popen[str] | None = None

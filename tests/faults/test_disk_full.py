@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from tests.faults.disk import SmallDisk
 from tests.faults.outcomes import outcomes
-from tests.faults.partner import PEOPLE, Partner, write
+from tests.faults.partner import MORE, PEOPLE, Partner, write
 from tests.faults.site import Site, until
 
 DISK_BYTES = 8_000_000
@@ -85,3 +86,48 @@ def test_results_that_find_no_space_are_made_when_there_is_some(small_site: Site
     (job,) = small_site.ended()
     assert (job["status"], job["accepted_rows"]) == ("completed", 5001)
     assert len(outcomes(small_site)) == 1
+
+
+def test_uploads_leave_the_reserve_of_the_disk_to_reports_and_removals(tmp_path: Path, disk: SmallDisk) -> None:
+    """Not even a hole goes into the reserve; all else goes on, and so do uploads when there is space again."""
+    reserve = 3_000_000
+    site = Site(tmp_path / "site", data=disk.path / "data", retry_seconds=2, reserve=reserve)
+    site.serve()
+    try:
+        partner = Partner(site)
+        partner.put("first.csv", b"identity,Name\nzoe,Zoe\n")
+        site.ended()
+        (worker,) = site.workers()
+        os.kill(worker, signal.SIGSTOP)
+        partner.put("waits.csv", PEOPLE)
+        assert "a.csv: the gateway has no space left for uploads; try again later" in refused(
+            partner, bytes(DISK_BYTES)
+        )
+        # The ledger, and the copy that its job has, may use the reserve meanwhile.
+        assert shutil.disk_usage(disk.path).free >= reserve - 1_000_000
+        with partner.connected() as client:
+            # Who begins again where there was no space gives back what the first try has taken.
+            write(client, f"{partner.folder}/a.csv", MORE)
+            with (
+                client.open(f"{partner.folder}/hole.part", "w") as file,
+                pytest.raises(OSError, match="no space left for uploads"),
+            ):
+                file.truncate(DISK_BYTES)
+        disk.fill(leave=reserve - 500_000)
+        with partner.connected() as client:
+            with pytest.raises(OSError, match="csv: the gateway has no space left for uploads"):
+                client.open(f"{partner.folder}/b.csv", "w")
+            with pytest.raises(OSError, match="folder: the gateway has no space left for uploads"):
+                client.mkdir(f"{partner.folder}/folder")
+            results = f"/outbox/{site.feed}"
+            with client.open(f"{results}/first.csv.report.json") as file:
+                assert b'"completed"' in file.read()
+            client.remove(f"{results}/first.csv.report.html")
+            os.kill(worker, signal.SIGCONT)
+            until(lambda: "waits.csv.report.json" in client.listdir(results), site.log)
+        assert "uploads are refused: the disk has only its reserve left" in site.log()
+        disk.free()
+        partner.put("b.csv", PEOPLE + b"zoe,Zoe,1\n")
+        assert [job["status"] for job in site.ended(4)] == ["completed"] * 4
+    finally:
+        site.kill()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import re
@@ -41,6 +42,9 @@ workers = 1
 """
 
 
+NARROW = "rows_max = 2\ncolumns_max = 3\nline_bytes_max = 40\nexpanded_bytes_max = 200\n"
+
+
 class Site:
     """A gateway that serves one tenant with every built-in contract, and one user of each role."""
 
@@ -60,6 +64,7 @@ class Site:
         ]
         feeds = [f'[feeds.{feed}]\ncontract = "{name}"\n' for feed, name in FEEDS.items()]
         feeds.append('[feeds.small]\ncontract = "clevertap-profiles"\ndrop_bytes_max = 50000\n')
+        feeds.append('[feeds.narrow]\ncontract = "clevertap-profiles"\n' + NARROW)
         (root / "tenants" / "acme.toml").write_text("".join(users + feeds))
         self.tenant = root / "data" / "tenants" / "acme"
         self.process: subprocess.Popen[str] | None = None
@@ -370,3 +375,20 @@ def test_userpilots_feed_takes_csv_and_ndjson(site: Site) -> None:
     site.put("up.ndjson", ndjson(record("track")), feed="userpilot-import")
     site.put("up.csv", b"track,clicked,backend-http,u1,,,,,,,,,,,,2024-07-28 08:55:35,{}\n", feed="userpilot-import")
     assert [site.report(name, "userpilot-import")["accepted_rows"] for name in ("up.ndjson", "up.csv")] == [1, 1]
+
+
+def test_a_partner_fetches_which_limit_of_the_feed_a_file_is_over(site: Site) -> None:
+    two, four = ["identity", "Name"], ["identity", "Name", "Age", "Phone"]
+    many = table(two, *([str(at), "Ann"] for at in range(99)))
+    files = {
+        "rows.csv": (many, "line 4: this feed takes 2 rows in a file"),
+        "columns.csv": (table(four, ["1", "Ann", "30", ""]), "the header has 4 columns; 3 are allowed"),
+        "line.csv": (table(two, ["1", "A" * 40]), "line 2: the record has 42 bytes; 40 are allowed"),
+        "packed.csv.gz": (gzip.compress(many), "the gzip stream expands to more than 200 bytes"),
+    }
+    for name, (body, sentence) in files.items():
+        site.put(name, body, "narrow")
+        site.report(name, "narrow")
+        local = site.root / f"{name}.report.json"
+        assert site.did(f"get /outbox/narrow/{name}.report.json {local}")[0] == 0
+        assert json.loads(local.read_text())["reason_for_failure"] == [sentence]

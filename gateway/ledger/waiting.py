@@ -1,0 +1,44 @@
+"""What waits of a feed outside its inbox, by the ledger: uploads in the spool, and files that jobs have not ended with.
+
+What stands in the inbox itself is not here: the folder says it, with the files that local programs have put there.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from gateway.ledger.connection import Ledger
+
+SPOOLED = """
+    SELECT count(*) AS files, coalesce(sum(CASE state WHEN 'incomplete' THEN bytes ELSE 0 END), 0) AS bytes
+    FROM uploads INDEXED BY uploads_open WHERE tenant = ? AND feed = ? AND state IN ('open', 'incomplete')
+"""
+# The first condition of each is the index's own.
+CLAIMED = """
+    SELECT count(*) AS files, coalesce(sum(bytes), 0) AS bytes FROM drops INDEXED BY drops_unfinished
+    WHERE tenant = ? AND feed = ? AND state IN ('landed', 'settling', 'queued', 'claimed') AND state = 'claimed'
+"""
+HELD = """
+    SELECT count(*) AS files, coalesce(sum(bytes), 0) AS bytes FROM drops INDEXED BY drops_in_inbox
+    WHERE tenant = ? AND feed = ? AND state IN ('landed', 'settling', 'queued', 'held')
+    AND state = 'held' AND claimed_at IS NOT NULL
+"""
+
+
+class Waiting(NamedTuple):
+    """Files and their bytes."""
+
+    files: int
+    bytes: int
+
+
+def outside_the_inbox(ledger: Ledger, tenant: str, feed: str) -> Waiting:
+    """Uploads that are open or broke off, and claimed files whose jobs have not ended.
+
+    The bytes of open uploads are not among them: whoever has their handles knows those.
+    """
+    files = size = 0
+    for query in (SPOOLED, CLAIMED, HELD):
+        if found := ledger.row(query, (tenant, feed)):
+            files, size = files + found["files"], size + found["bytes"]
+    return Waiting(files, size)
