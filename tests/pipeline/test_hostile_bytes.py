@@ -30,8 +30,9 @@ PIECES = [
     b'"', b'""', b",", b";", b"\t", b"|", b"\n", b"\r", b"\r\n", b"\0", b"\\", b"\\u0000", b"\\ud800", b'\\"', b"{",
     b"}", b"[", b"]", b":", b"null", b"true", b"NaN", b"1e999", b"-0", b"9" * 40, b"\xff", b"\xc3",
     b"\xe2\x80\xa8", b"\x1f", b"\x85", b" ", b"=1+1", b"<script>", b"\xef\xbb\xbf", b"\xff\xfe", b"PK\x03\x04",
-    b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b'{"a":' * 70, b"[" * 70, b'"metadata":{"a":[{"b":1}]},', b'"identity":[1],', b'"":1,', b"2024-02-30",
-    b"1719828000", b"identity", b'{"identity":"1","evtName":"e"}\n',
+    b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b'{"a":' * 70, b"[" * 70,
+    b'"metadata":{"a":[{"b":1}]},', b'"identity":[1],', b'"":1,',
+    b"2024-02-30", b"1719828000", b"identity", b'{"identity":"1","evtName":"e"}\n',
 ]  # fmt: skip
 CONTRACTS = contracts.builtin_names()
 
