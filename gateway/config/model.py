@@ -274,7 +274,7 @@ class FeedSettings(Section):
     expanded_bytes_max: int = Field(default=20 * GIB, ge=1)
     """The most that a compressed file may expand to, in bytes."""
     expansion_ratio_max: int = Field(default=500, ge=1)
-    """How many times its size a compressed file may expand to; the first 256 MiB are free."""
+    """How many times its size a compressed file may expand to; the first 64 MiB are free."""
     rows_max: int = Field(default=50_000_000, ge=1)
     """The most rows that a file may have."""
     columns_max: int = Field(default=4096, ge=1)

@@ -80,8 +80,9 @@ def read_header(octets: Octets, contract: Contract, problems: Problems, columns_
         raise DropRefused("duplicate_column", twice, line=1, column=contract.nested)
     further = [name for name in names if name not in known and name not in nested]
     ignored = frozenset(further if contract.further_columns == "ignore" else ())
+    present = frozenset(names)
     for name in further:
-        tell_unknown(name, names, contract, problems, line)
+        tell_unknown(name, present, contract, problems, line)
     raw = octets[start:stop].tobytes()
     return Header(names, delimiter, dates, ignored, raw if stop > end else raw + b"\n", stop)
 

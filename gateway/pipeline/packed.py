@@ -19,14 +19,14 @@ COPY_BYTES = 1 << 20
 # A zstd block of 4 bytes may expand to 128 KiB: what is read at once bounds what is in memory at once.
 PACKED_BYTES = 4 << 10
 # How often it is looked what is left of the disk.
-LOOK_BYTES = 64 << 20
+LOOK_BYTES = 16 << 20
 GZIP_MAGIC, ZSTD_MAGIC = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 SIGNATURES = (GZIP_MAGIC, ZSTD_MAGIC, codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 GZIP_WRAPPER = 31
 # What `zstd` itself takes: a stream that was made with a longer window asks for as much memory to read it.
 WINDOW_BYTES_MAX = 128 << 20
 # So much may come out of nearly nothing: small files of the same row again and again are no harm.
-UNSUSPICIOUS_BYTES = 256 << 20
+UNSUSPICIOUS_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
