@@ -23,7 +23,7 @@ from gateway.pipeline import process
 from gateway.pipeline.drop import Drop, OnCutOff, Outcome, Suspect
 from tests.pipeline.conftest import AS_OF
 
-EXAMPLES = int(os.environ.get("HOSTILE_EXAMPLES", "40"))
+EXAMPLES = int(os.environ.get("HOSTILE_EXAMPLES", "25"))
 hostile = settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
 
 PIECES = [
