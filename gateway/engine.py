@@ -1,7 +1,8 @@
 """The engine: runs jobs in local worker processes, so that a drop that kills its worker kills nothing else.
 
 Each worker has a pipe of its own and shares no lock and no queue with the others: a worker that is killed, idle
-or at work, can neither block nor break another one. (A pool with a shared queue cannot promise that.)
+or at work, can neither block nor break another one. (A pool with a shared queue cannot promise that.) While a job
+runs its worker is watched, and ended when it takes more memory or time than a drop may have.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import os
 import queue
 import signal
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,11 +20,15 @@ from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from gateway.allowance import UNLIMITED, Allowance
 from gateway.errors import GatewayError, WorkerDied
 from gateway.pipeline.drop import Drop, Outcome, Suspect
 
 SPAWN = get_context("spawn")
 READY = "ready"
+# A worker fills some hundred megabytes in that time at most, and a look costs microseconds.
+LOOK_SECONDS = 0.05
+OOM_SCORE = "1000"
 # Polars' allocator keeps freed memory for some seconds: a job that takes it back from the system for each chunk
 # spends a fifth of its time on page faults.
 ALLOCATOR = {"_RJEM_MALLOC_CONF": "dirty_decay_ms:5000,muzzy_decay_ms:5000"}
@@ -49,10 +55,12 @@ class Crash:
 
 
 class Engine:
-    """`workers` warm processes; each runs one job at a time. `run` may be called from any thread."""
+    """`workers` warm processes; each runs one job at a time, within the allowance. `run` may be called from any
+    thread."""
 
-    def __init__(self, workers: int) -> None:
+    def __init__(self, workers: int, allowance: Allowance = UNLIMITED) -> None:
         self._size = workers
+        self._allowance = allowance
         self._idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
         self._all: set[Worker] = set()
         self._lock = threading.Lock()
@@ -68,14 +76,14 @@ class Engine:
     def run(self, drop: Drop, staging: Path, on_progress: Progress) -> Outcome | Suspect:
         """Run one job in a worker; waits for an idle one.
 
-        Raises WorkerDied when the worker ended before the outcome came, EngineStopped when `stop` ended it, and
-        PipelineCrashed when the pipeline raised.
+        Raises DropRefused when the drop took more memory or time than a job may, WorkerDied when the worker ended
+        before the outcome came, EngineStopped when `stop` ended it, and PipelineCrashed when the pipeline raised.
         """
         worker = self._idle.get()
         try:
             if not worker.is_alive():
                 worker = self._replace(worker)
-            outcome = worker.run(drop, staging, on_progress)
+            outcome = worker.run(drop, staging, on_progress, self._allowance)
         except PipelineCrashed:
             self._idle.put(worker)
             raise
@@ -137,13 +145,17 @@ class Worker:
     def is_alive(self) -> bool:
         return self._process.is_alive()
 
-    def run(self, drop: Drop, staging: Path, on_progress: Progress) -> Outcome | Suspect:
+    def run(self, drop: Drop, staging: Path, on_progress: Progress, allowance: Allowance) -> Outcome | Suspect:
+        """Raises DropRefused for a job that takes more than the allowance; this worker is then still at it."""
         self.wait_until_ready()
         try:
             self._pipe.send((drop, staging))
         except OSError as error:
             raise WorkerDied("the worker process ended before the job began") from error
+        began = time.monotonic()
         while True:
+            while not self._pipe.poll(LOOK_SECONDS):
+                allowance.check(self.pid, time.monotonic() - began)
             answer = self._receive()
             if isinstance(answer, Outcome | Suspect):
                 return answer
@@ -173,6 +185,8 @@ def work(pipe: Connection) -> None:
     """The main function of a worker process: jobs come in by the pipe, progress and outcomes go out."""
     # A Ctrl-C in the gateway's terminal reaches every process; the gateway drains, and decides about its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Should the machine itself run out of memory, the kernel is to end a worker, not the gateway.
+    Path("/proc/self/oom_score_adj").write_text(OOM_SCORE)
     threading.Thread(target=end_with_parent, name="parent-watch", daemon=True).start()
     pipeline = importlib.import_module("gateway.pipeline")
     pipeline.warm_up()

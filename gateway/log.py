@@ -38,5 +38,14 @@ def last_processors(console: bool) -> list[structlog.typing.Processor]:
     """From an event to a line."""
     clean = structlog.stdlib.ProcessorFormatter.remove_processors_meta
     if console:
-        return [clean, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        return [clean, visible, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
     return [clean, structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
+
+
+def visible(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """What a terminal would obey, in the name of a file for example, as its escape. JSON has it so by itself."""
+    return {name: escaped(value) if isinstance(value, str) else value for name, value in event.items()}
+
+
+def escaped(text: str) -> str:
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

@@ -14,6 +14,7 @@ import structlog
 
 from gateway import contracts
 from gateway.alarm import Alarm
+from gateway.allowance import allowance_of
 from gateway.config import LiveSettings, Settings, TenantSettings
 from gateway.contracts import samples
 from gateway.engine import Engine
@@ -60,7 +61,8 @@ async def serve(live: LiveSettings, announce: Announce) -> None:
         make_folders(settings)
         check_data_dir(settings)
         ledger = Ledger(settings.ledger_path)
-        engine = Engine(settings.gateway.engine.workers + spare_workers(settings))
+        workers = settings.gateway.engine.workers + spare_workers(settings)
+        engine = Engine(workers, allowance_of(settings.gateway.engine))
         stopping = stop_on_signals(engine)
         try:
             await asyncio.to_thread(engine.start)

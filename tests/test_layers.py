@@ -22,7 +22,7 @@ LAYERS = (
     {"pipeline"},
     {"contracts"},
     {"ledger"},
-    {"log", "exposure"},
+    {"allowance", "exposure", "log"},
     {"config"},
     {"locks"},
     {"errors", "clock", "durable"},

@@ -101,7 +101,10 @@ class Commands(click.Group):
             error.show()
             code = FAILED
         except GatewayError as error:
-            click.echo(f"Error: {error}", err=True)
+            # Here, so that `gateway --help` is quick.
+            from gateway.cli.listing import plainly
+
+            click.echo(plainly(f"Error: {error}"), err=True)
             code = FAILED
         except click.Abort:
             click.echo("Interrupted.", err=True)

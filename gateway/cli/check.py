@@ -69,7 +69,7 @@ def check(
         if out:
             publish(outcome, staging, out)
     if as_json:
-        click.echo(json.dumps(report, ensure_ascii=False, indent=2))
+        click.echo(json.dumps(report, indent=2))
     else:
         console = Console(file=sys.stdout, soft_wrap=not sys.stdout.isatty())
         show(report, console)

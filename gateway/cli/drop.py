@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
 from gateway.cli.known_hosts import HostKeys
-from gateway.cli.listing import harmless, wide_console
+from gateway.cli.listing import harmless, plainly, wide_console
 from gateway.cli.partner import Address, Login, Partner, Sent, connect
 from gateway.cli.show_report import REFUSED, Report, exit_code, show
 from gateway.errors import TurnedAway
@@ -118,7 +118,7 @@ def drop(
             else:
                 code = max(tell_sent(one, as_json) for one in sent)
     except TurnedAway as error:
-        click.echo(f"Error: {error}", err=True)
+        click.echo(plainly(f"Error: {error}"), err=True)
         ctx.exit(REFUSED)
     ctx.exit(code)
 
@@ -144,7 +144,7 @@ def tell_held(status: Report) -> None:
 def tell(report: Report, as_json: bool) -> int:
     """Print a report; returns its exit code."""
     if as_json:
-        click.echo(json.dumps(report, ensure_ascii=False))
+        click.echo(json.dumps(report))
     else:
         show(report, wide_console())
     return exit_code(report)
@@ -155,9 +155,9 @@ def tell_sent(sent: Sent, as_json: bool) -> int:
     if as_json:
         plain = asdict(sent)
         del plain["earlier"]
-        click.echo(json.dumps(plain, ensure_ascii=False))
+        click.echo(json.dumps(plain))
     else:
-        click.echo(f"{sent.path}: landed, {sent.bytes:,} bytes, sha256 {sent.sha256}")
+        click.echo(plainly(f"{sent.path}: landed, {sent.bytes:,} bytes, sha256 {sent.sha256}"))
     return 0
 
 

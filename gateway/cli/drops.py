@@ -10,7 +10,7 @@ import click
 
 from gateway import clock
 from gateway.cli.jobs import ID_SHOWN, JSON_OPTION, opened_ledger, show_one, shown_time
-from gateway.cli.listing import print_list, wide_console
+from gateway.cli.listing import plainly, print_list, wide_console
 from gateway.cli.options import config_option
 from gateway.ledger import drops as ledger_drops
 from gateway.ledger import holds
@@ -62,7 +62,7 @@ def release(drop_id: str, root: Path) -> None:
     with opened_ledger(root) as ledger:
         drop = ledger_drops.find(ledger, drop_id)
         holds.release(ledger, drop, clock.now())
-    click.echo(f"Drop {drop.id} ({drop.tenant}/{drop.feed}/{drop.path}) is released.")
+    click.echo(plainly(f"Drop {drop.id} ({drop.tenant}/{drop.feed}/{drop.path}) is released."))
 
 
 @click.command()
@@ -73,7 +73,7 @@ def withdraw(drop_id: str, root: Path) -> None:
     with opened_ledger(root) as ledger:
         drop = ledger_drops.find(ledger, drop_id)
         holds.withdraw(ledger, drop, "withdrawn by an operator", "archive", clock.now())
-    click.echo(f"Drop {drop.id} ({drop.tenant}/{drop.feed}/{drop.path}) is withdrawn.")
+    click.echo(plainly(f"Drop {drop.id} ({drop.tenant}/{drop.feed}/{drop.path}) is withdrawn."))
 
 
 def drop_line(drop: DropRow) -> tuple[str, ...]:

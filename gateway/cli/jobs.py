@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gateway import clock
-from gateway.cli.listing import harmless, print_list, wide_console
+from gateway.cli.listing import harmless, plainly, print_list, wide_console
 from gateway.cli.options import config_option
 from gateway.config import Settings, load_gateway
 from gateway.errors import LedgerError
@@ -81,7 +81,7 @@ def requeue(job_id: str, root: Path) -> None:
     with opened_ledger(root) as ledger:
         found = ledger_jobs.find(ledger, job_id)
         ledger_jobs.requeue(ledger, found.id, clock.now())
-    click.echo(f"Job {found.id} ({found.tenant}/{found.feed}/{found.filename}) is queued again.")
+    click.echo(plainly(f"Job {found.id} ({found.tenant}/{found.feed}/{found.filename}) is queued again."))
 
 
 def show_one(plain: dict[str, Any], facts: list[tuple[str, Any]], transitions: list[Transition], as_json: bool) -> None:

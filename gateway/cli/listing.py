@@ -22,6 +22,11 @@ def harmless(said: object, style: str = "") -> Text:
     return Text("".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in str(said)), style)
 
 
+def plainly(said: object) -> str:
+    """The same for `click.echo`; lines stay lines."""
+    return "\n".join(harmless(line).plain for line in str(said).split("\n"))
+
+
 def print_list(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """One line a row, under the columns' names."""
     table = Table(box=None, pad_edge=False, header_style="bold")

@@ -37,7 +37,8 @@ def show(report: Report, console: Console) -> None:
     for reason in report.get("reason_for_failure") or ():
         console.print(Text("  ").append_text(harmless(reason, "red")), soft_wrap=True)
     if report.get("duplicate_of"):
-        console.print(f"  the same bytes as job {report['duplicate_of']}; nothing was stored again", soft_wrap=True)
+        again = f"  the same bytes as job {report['duplicate_of']}; nothing was stored again"
+        console.print(harmless(again), soft_wrap=True)
     problems = report.get("problems") or []
     if problems:
         console.print(problem_table(problems[:PROBLEMS_SHOWN]))

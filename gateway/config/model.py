@@ -161,6 +161,11 @@ class EngineSettings(Section):
 
     workers: int = Field(default=2, ge=1)
     """How many jobs run at the same time, each in a process of its own."""
+    memory_bytes_max: int = Field(default=0, ge=0)
+    """How much memory a job may take, in bytes; a file that needs more is refused, and its partner told so. 0: the
+    workers share three quarters of the machine's memory."""
+    seconds_max: Seconds = 1800
+    """How long a job may run; a file that needs longer is refused, and its partner told so. 0: as long as it takes."""
 
 
 class RetentionSettings(Section):
@@ -239,12 +244,16 @@ class FeedSettings(Section):
     """The most bytes that they may have together."""
     expanded_bytes_max: int = Field(default=20 * GIB, ge=1)
     """The most that a compressed file may expand to, in bytes."""
+    expansion_ratio_max: int = Field(default=500, ge=1)
+    """How many times its size a compressed file may expand to; the first 64 MiB are free."""
     rows_max: int = Field(default=50_000_000, ge=1)
     """The most rows that a file may have."""
     columns_max: int = Field(default=4096, ge=1)
     """The most columns that a header may have."""
     line_bytes_max: int = Field(default=16 * 1024**2, ge=1, le=16 * 1024**2)
     """The longest record, in bytes: 16 MiB at most."""
+    json_depth_max: int = Field(default=64, ge=1, le=128)
+    """How deep the JSON of a record, or of a value in a CSV, may nest; rows that nest deeper are rejected."""
     problems_max: int = Field(default=100_000, ge=1)
     """The most problems that errors.csv lists; all are counted."""
     temporary_names: tuple[str, ...] = ()

@@ -61,9 +61,15 @@ _ALL = (
     Code("duplicate_column", "error", "Two columns have the same name.", "Rename or remove one of the two."),
     Code("blank_column", "error", "A column has no name.", "Name the column in the header, or remove it."),
     Code(
+        "long_column_name",
+        "error",
+        "The name of a column is very long.",
+        "Check that the first line is the header, and that its quotes are closed.",
+    ),
+    Code(
         "too_many_columns",
         "error",
-        "The header has more columns than allowed.",
+        "The file has more columns, or different keys, than allowed.",
         "Check the delimiter; split the file where it really is so wide.",
     ),
     Code(
@@ -89,6 +95,18 @@ _ALL = (
         "error",
         "Nothing showed in time that the file is whole.",
         "Upload it again, with the marker, the checksum or the rename that the feed asks for.",
+    ),
+    Code(
+        "too_much_memory",
+        "error",
+        "The file needs more memory than one file may take.",
+        "Split it into smaller files. Where it is small, look for very many columns or keys, most of them empty.",
+    ),
+    Code(
+        "too_much_time",
+        "error",
+        "The file takes longer to read than one file may.",
+        "Split it into smaller files. Where it is small already, look whether it is what you meant to send.",
     ),
     Code("duplicate_file", "error", "These bytes were already processed.", "Nothing to do; send a file only once."),
     Code(

@@ -56,7 +56,7 @@ class Column(Section):
     required: bool = False
     allowed: tuple[str, ...] = ()
     placeholders: tuple[str, ...] = ()
-    pattern: str | None = None
+    pattern: str | None = Field(default=None, max_length=1000)
     min: float | None = None
     max: float | None = None
     length_min: int | None = Field(default=None, ge=0)

@@ -44,6 +44,8 @@ def limits(policy: FeedSettings) -> dict[str, int | float]:
         "rows_max": policy.rows_max,
         "columns_max": policy.columns_max,
         "line_bytes_max": policy.line_bytes_max,
+        "json_depth_max": policy.json_depth_max,
+        "expansion_ratio_max": policy.expansion_ratio_max,
         "max_error_rate": policy.max_error_rate,
         "problems_listed_max": policy.problems_max,
     }

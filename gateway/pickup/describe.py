@@ -57,6 +57,7 @@ def describe(settings: Settings, ledger: Ledger, job: JobRow, row: DropRow, sha2
         # A clean close is no proof that the client had sent everything: a cut-off client closes cleanly too.
         completion_proof=row.proof is not None,
         on_cut_off=on_cut_off(row),
+        disk_free_min=settings.gateway.limits.disk_reserve_bytes,
     )
     return Described(drop, failure)
 

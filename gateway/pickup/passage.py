@@ -70,13 +70,17 @@ class Passage:
         if failure:
             return self.fail(drop, staging, failure)
         if refused is not None:
-            return pipeline.fail(drop, staging, code=refused.code, message=refused.message, hint=refused.hint)
+            return refuse(drop, staging, refused)
         if self.job.tries > self.settings.gateway.pickup.tries_max:
             return self.fail(drop, staging, f"the gateway was ended {self.job.tries - 1} times while it read the file")
         try:
             return self.engine.run(drop, staging, self.note_progress)
         except EngineStopped:
             jobs.return_to_queue(self.ledger, self.job.id, "the gateway stops", clock.now())
+        except DropRefused as over:
+            # It would take as much the next time: it is not tried again.
+            log.warning("job took too much", job=self.job.id, tenant=drop.tenant, feed=drop.feed, reason=over.message)
+            return refuse(drop, self.empty_staging(), over)
         except (WorkerDied, PipelineCrashed) as error:
             log.error("job was cut short", job=self.job.id, tries=self.job.tries, error=str(error))
             if self.job.tries >= self.settings.gateway.pickup.tries_max:
@@ -179,6 +183,11 @@ class Passage:
         shutil.rmtree(self.staging, ignore_errors=True)
         self.staging.mkdir(parents=True)
         return self.staging
+
+
+def refuse(drop: Drop, staging: Path, refused: DropRefused) -> Outcome:
+    """The outcome of a drop that is turned away without the pipeline."""
+    return pipeline.fail(drop, staging, code=refused.code, message=refused.message, hint=refused.hint)
 
 
 def refusal(row: DropRow, sha256: str) -> DropRefused | None:

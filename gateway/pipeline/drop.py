@@ -24,6 +24,7 @@ class Drop:
     `as_of` is when the drop landed, and every rule's "now". `on_cut_off` says what becomes of a drop that looks cut
     off: it comes back as a Suspect, is refused whole, or is processed as far as it is whole. In one that is `proven` to
     have arrived whole, a last record that is cut is a bad row like any other, and all else refuses it.
+    `disk_free_min` is how many bytes of the disk stay free when it is expanded.
     """
 
     job_id: str
@@ -44,6 +45,7 @@ class Drop:
     client_mtime: datetime | None = None
     completion_proof: bool = True
     on_cut_off: OnCutOff = "refuse"
+    disk_free_min: int = 0
 
 
 @dataclass(frozen=True, slots=True)

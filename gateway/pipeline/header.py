@@ -13,10 +13,16 @@ from gateway.contracts.times import DATE_FORMATS, DATE_HEADER, UNIX_NAMES
 from gateway.errors import CutOff, DropRefused
 from gateway.pipeline.nested import nested_columns
 from gateway.pipeline.problems import Problems
-from gateway.pipeline.records import framed
+from gateway.pipeline.records import RECORD_BYTES_MAX, framed
+from gateway.pipeline.rows import first_solid
 from gateway.pipeline.source import Octets
 from gateway.pipeline.unknown import tell_unknown
 
+NAME_CHARACTERS_MAX = 1024
+# The csv module would give up on a name of 128 KiB and not say why.
+csv.field_size_limit(RECORD_BYTES_MAX)
+# More bytes would not make it better.
+NOT_OF_A_CUT = frozenset({"long_column_name", "too_many_columns"})
 DELIMITERS = ",;\t|"
 SMART_QUOTES = frozenset("\u201c\u201d\u201e\u2018\u2019\u201a\u00ab\u00bb")
 
@@ -59,7 +65,7 @@ def read_header(octets: Octets, contract: Contract, problems: Problems, columns_
         refuse_unusable(names, columns_max)
         refuse_missing(names, contract)
     except DropRefused as refusal:
-        if end < len(octets):
+        if end < len(octets) or refusal.code in NOT_OF_A_CUT:
             raise
         # There is nothing behind it, not even a line break.
         raise CutOff(f"line {line}: the header is cut off: {refusal.message}", line=line) from refusal
@@ -74,8 +80,9 @@ def read_header(octets: Octets, contract: Contract, problems: Problems, columns_
         raise DropRefused("duplicate_column", twice, line=1, column=contract.nested)
     further = [name for name in names if name not in known and name not in nested]
     ignored = frozenset(further if contract.further_columns == "ignore" else ())
+    present = frozenset(names)
     for name in further:
-        tell_unknown(name, names, contract, problems, line)
+        tell_unknown(name, present, contract, problems, line)
     raw = octets[start:stop].tobytes()
     return Header(names, delimiter, dates, ignored, raw if stop > end else raw + b"\n", stop)
 
@@ -83,19 +90,19 @@ def read_header(octets: Octets, contract: Contract, problems: Problems, columns_
 def delimiter_of(octets: Octets, contract: Contract) -> tuple[str, int]:
     """The delimiter, by the first line that is not blank, and the number of that line."""
     for records in framed(octets, None, 1):
-        for at in range(len(records)):
+        at = first_solid(octets, records)
+        if at is not None:
             text = octets[records.start[at] : records.end[at]].tobytes().decode()
-            if text.strip():
-                return detect_delimiter(text, contract), int(records.line[at])
+            return detect_delimiter(text, contract), int(records.line[at])
     return ",", 1
 
 
 def first_record(octets: Octets, delimiter: str) -> tuple[int, int, int]:
     """Where the first record that is not blank begins, ends, and where the next one begins."""
     for records in framed(octets, ord(delimiter), 1):
-        for at in range(len(records)):
-            if octets[records.start[at] : records.end[at]].tobytes().strip():
-                return int(records.start[at]), int(records.end[at]), int(records.stop[at])
+        at = first_solid(octets, records)
+        if at is not None:
+            return int(records.start[at]), int(records.end[at]), int(records.stop[at])
     return 0, 0, 0
 
 
@@ -141,6 +148,12 @@ def refuse_unusable(names: list[str], columns_max: int) -> None:
         if not name or any(ord(character) < 32 for character in name):
             what = "has no name" if not name else "has control characters in its name"
             raise DropRefused("blank_column", f"column {position} {what}", line=1)
+        if len(name) > NAME_CHARACTERS_MAX:
+            raise DropRefused(
+                "long_column_name",
+                f"the name of column {position} has {len(name):,} characters; {NAME_CHARACTERS_MAX:,} are allowed",
+                line=1,
+            )
         if name in seen:
             raise DropRefused(
                 "duplicate_column", f"columns {seen[name]} and {position} are both named '{name}'", line=1, column=name

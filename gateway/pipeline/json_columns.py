@@ -11,13 +11,13 @@ STRINGS_ONLY = r'^\[(?:"(?:[^"\\]|\\.)*"(?:, "(?:[^"\\]|\\.)*")*)?\]$'
 ESCAPES = {"\\": "\\\\", '"': '\\"'} | {chr(number): f"\\u{number:04x}" for number in range(32)}
 
 
-def objects(texts: pl.Series, *, canonical: bool) -> tuple[pl.Series, dict[int, JsonFault]]:
+def objects(texts: pl.Series, depth_max: int, *, canonical: bool) -> tuple[pl.Series, dict[int, JsonFault]]:
     """JSON objects in canonical form; null where the text is none, and why, by its index.
 
     With `canonical` the texts are JSON in canonical form already, but for what they are.
     """
     if not canonical:
-        return json_text.canonical_values(texts, objects_only=True)
+        return json_text.canonical_values(texts, objects_only=True, depth_max=depth_max)
     other = (~texts.str.starts_with("{")).fill_null(False)
     if not other.any():
         return texts, {}

@@ -14,6 +14,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+import numpy as np
 import polars as pl
 
 DEPTH_MAX = 64
@@ -53,6 +54,12 @@ INEXACT = ESCAPE + r"|[:,\[]\s*-?(?:[0-9.]{16,}|[0-9.]+[eE])"
 ODD_NUMBER = r"[:,\[]\s*-?[0-9]+(?:\.[0-9]+[^0-9\"+:Z-]|[eE]|[0-9]{14}|\.[0-9]{14})"
 
 
+# A string, or the rest of a text in which it does not end. It never goes back on what it has read, so that a line of
+# escaped quotes takes no longer than another.
+STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+BRACKETS = np.frombuffer(b"{[}]", dtype=np.uint8)
+
+
 class Number(str):
     """A JSON number as it was written."""
 
@@ -67,10 +74,10 @@ class JsonFault:
     message: str
 
 
-def parse(text: str) -> Any:
+def parse(text: str, depth_max: int = DEPTH_MAX) -> Any:
     """The value of a JSON text, numbers as `Number`. Returns a JsonFault where it cannot be read."""
-    if depth_bound(text) > DEPTH_MAX:
-        return JsonFault("too_deep", f"nested deeper than {DEPTH_MAX} levels")
+    if is_too_deep(text, depth_max):
+        return JsonFault("too_deep", f"nested deeper than {depth_max} levels")
     try:
         value = json.loads(
             text, parse_int=Number, parse_float=Number, parse_constant=refuse_constant,
@@ -93,15 +100,21 @@ def first_of_each(members: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def depth_bound(text: str) -> int:
-    """At least as deep as the text nests: brackets inside strings may count, closing ones are taken off."""
-    if len(text) <= DEPTH_MAX:
-        return 0
-    depth = deepest = 0
-    for mark in re.findall(r'"(?:[^"\\]|\\.)*"|[{}\[\]]', text):
-        depth += (mark in "{[") - (mark in "}]")
-        deepest = max(deepest, depth)
-    return deepest
+def too_deep(texts: pl.Series, depth_max: int) -> pl.Series:
+    """Which of the texts nest deeper; false for null. Only those with more brackets than that are looked into."""
+    many = (texts.str.count_matches(r"[\[{]") > depth_max).fill_null(False)
+    index = many.arg_true()
+    deep = [is_too_deep(text, depth_max) for text in texts.gather(index)]
+    return pl.repeat(False, len(texts), eager=True).scatter(index, pl.Series(deep, dtype=pl.Boolean))
+
+
+def is_too_deep(text: str, depth_max: int) -> bool:
+    """Whether brackets outside of strings nest deeper; also in a text that is no JSON."""
+    if text.count("{") + text.count("[") <= depth_max:
+        return False
+    marks = np.frombuffer(STRING.sub("", text).encode(), dtype=np.uint8)
+    opening = np.isin(marks, BRACKETS[:2]).astype(np.int64)
+    return int((opening - np.isin(marks, BRACKETS[2:])).cumsum().max(initial=0)) > depth_max
 
 
 def refuse_constant(name: str) -> NoReturn:
@@ -143,7 +156,9 @@ def plain_number(number: str) -> str:
     return number
 
 
-def canonical_values(texts: pl.Series, *, objects_only: bool) -> tuple[pl.Series, dict[int, JsonFault]]:
+def canonical_values(
+    texts: pl.Series, *, objects_only: bool, depth_max: int = DEPTH_MAX
+) -> tuple[pl.Series, dict[int, JsonFault]]:
     """JSON texts of a column in canonical form, and the faults of those that are not JSON, by their index.
 
     Null stays null; what has a fault becomes null. With `objects_only`, other JSON values are faults.
@@ -151,12 +166,13 @@ def canonical_values(texts: pl.Series, *, objects_only: bool) -> tuple[pl.Series
     sound = texts.str.contains(SOUND_OBJECT if objects_only else SOUND_VALUE) & ~texts.str.contains(
         INEXACT + r"|[\r\n]"
     )
+    sound &= ~too_deep(texts, depth_max)
     sound = sound.fill_null(False)
     exact = (~sound & texts.is_not_null()).arg_true().to_list()
     values: list[str | None] = []
     faults: dict[int, JsonFault] = {}
     for index in exact:
-        value = parse(texts[index])
+        value = parse(texts[index], depth_max)
         if not isinstance(value, JsonFault) and objects_only and not isinstance(value, dict):
             value = JsonFault("not_object", f"found {kind(value)}")
         if isinstance(value, JsonFault):

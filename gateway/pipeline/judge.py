@@ -13,7 +13,7 @@ from gateway.pipeline.ahead import mapped
 from gateway.pipeline.cut_off import cut_of_header, cut_of_line, cut_of_record, tell
 from gateway.pipeline.drop import Drop
 from gateway.pipeline.header import Header, read_header
-from gateway.pipeline.ndjson import NdjsonReader
+from gateway.pipeline.ndjson import NdjsonReader, refuse_too_many
 from gateway.pipeline.problems import Problems
 from gateway.pipeline.records import Records, framed
 from gateway.pipeline.results import rendered
@@ -23,6 +23,8 @@ from gateway.pipeline.unknown import tell_unknown
 from gateway.pipeline.validate import Tallies, Terms, validate
 
 CHUNK_BYTES = 32 << 20
+# What is known of a row takes more memory than a row of one byte does.
+CHUNK_ROWS = 250_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ def judge(source: Source, drop: Drop, problems: Problems, *, render: bool = Fals
     header, chunks = read(source, drop, problems)
     terms = Terms(
         drop.contract, drop.as_of, drop.timezone, drop.retention_days, drop.policy.strict, drop.policy.null_marker,
-        tuple(header.dates.items()),
+        tuple(header.dates.items()), drop.policy.json_depth_max,
     )  # fmt: skip
     goods, rejecteds, blank = [], [], 0
     json_columns: set[str] = set()
@@ -64,6 +66,7 @@ def judge(source: Source, drop: Drop, problems: Problems, *, render: bool = Fals
         kept = rows if not header.ignored else replace(rows, frame=rows.frame.drop(header.ignored))
         good, rejected = validate(kept, terms, problems, tallies)
         further |= {name for name in rows.json_columns if good[name].is_not_null().any()}
+        refuse_too_many(json_columns | rows.json_columns, drop.policy.columns_max)
         if render:
             good = rendered(good, drop.contract, rows.json_columns, "backslash" in rows.traces)
         goods.append(good)
@@ -112,7 +115,7 @@ def csv_chunks(source: Source, header: Header, drop: Drop, problems: Problems) -
 
 
 def ndjson_chunks(source: Source, drop: Drop) -> Iterator[Rows]:
-    reader = NdjsonReader(source, drop.contract)
+    reader = NdjsonReader(source, drop.contract, drop.policy)
 
     def rows(piece: Piece) -> Rows:
         read = reader.rows(piece.records, piece.first_row)
@@ -136,7 +139,7 @@ def pieces(source: Source, policy: FeedSettings, delimiter: int | None, begin: i
     Raises DropRefused for a record that is longer, and for more rows, than the feed allows.
     """
     row = 1
-    for records in framed(source.octets, delimiter, CHUNK_BYTES):
+    for records in parts(framed(source.octets, delimiter, CHUNK_BYTES)):
         body = records.where(records.start >= begin)
         blank = is_blank(source.octets, body)
         kept = body.where(~blank)
@@ -148,6 +151,13 @@ def pieces(source: Source, policy: FeedSettings, delimiter: int | None, begin: i
             )
         yield Piece(kept, row, int(blank.sum()))
         row += len(kept)
+
+
+def parts(chunks: Iterator[Records]) -> Iterator[Records]:
+    """The records in pieces of at most CHUNK_ROWS."""
+    for records in chunks:
+        for at in range(0, len(records), CHUNK_ROWS):
+            yield records.where(slice(at, at + CHUNK_ROWS))
 
 
 def refuse_long(records: Records, bytes_max: int) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import json
+import io
 from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from gateway.config import FeedSettings
 from gateway.contracts import Contract
+from gateway.errors import DropRefused
 from gateway.pipeline import json_text
+from gateway.pipeline.header import NAME_CHARACTERS_MAX
 from gateway.pipeline.json_text import JsonFault
 from gateway.pipeline.records import Records
 from gateway.pipeline.rows import INDEX, LINE, ROW, Rows, gathered, place_of
@@ -20,6 +23,7 @@ from gateway.pipeline.traces import traces
 CLOSING = ord("}")
 KEYS_SAMPLED = 500
 BOOLEANS = ["true", "false"]
+UNUSABLE_KEY = f"a key holds control characters, or more than {NAME_CHARACTERS_MAX:,} characters"
 
 
 class NdjsonReader:
@@ -29,8 +33,10 @@ class NdjsonReader:
     a string "1" and a number 1 stay apart. A line that is not a JSON object is broken.
     """
 
-    def __init__(self, source: Source, contract: Contract) -> None:
+    def __init__(self, source: Source, contract: Contract, policy: FeedSettings) -> None:
         self._source = source
+        self._depth_max = policy.json_depth_max
+        self._columns_max = policy.columns_max
         self._declared = [column.name for column in contract.columns]
         self._known = set(self._declared)
         self._json = {column.name for column in contract.columns if column.type in ("object", "tags")}
@@ -95,6 +101,7 @@ class NdjsonReader:
         are not surely sound are left out; should the parser still refuse, every line is read exactly.
         """
         long = pl.Series(records.end - records.start > json_text.LINE_BYTES_UNSCREENED, dtype=pl.Boolean)
+        long |= json_text.too_deep(lines, self._depth_max)
         for wary in (self._wary, True):
             left = long | ~lines.str.contains(json_text.SOUND_OBJECT) if wary else long
             taken = ~left
@@ -137,10 +144,12 @@ class NdjsonReader:
             return pl.DataFrame(schema=dict.fromkeys(self._declared, pl.String)), []
         further: dict[str, Any] = {}
         if self._keeps_further:
-            inferred = pl.read_ndjson(body, infer_schema_length=None).schema
+            # Without rows: a column for each of very many keys is refused before it takes memory.
+            inferred = pl.scan_ndjson(io.BytesIO(body), infer_schema_length=None).collect_schema()
             further = {name: dtype for name, dtype in inferred.items() if name not in self._declared}
+            refuse_too_many(further, self._columns_max)
             if not all(map(is_usable, further)):
-                raise pl.exceptions.ComputeError("a key holds control characters")
+                raise pl.exceptions.ComputeError(UNUSABLE_KEY)
         schema = dict.fromkeys([*self._declared, *further], pl.String)
         frame = pl.read_ndjson(body, schema=schema)
         strings = [name for name, dtype in further.items() if dtype == pl.String]
@@ -158,13 +167,13 @@ class NdjsonReader:
         index: list[int] = []
         faults: dict[int, JsonFault] = {}
         for at in sorted(lines):
-            value = json_text.parse(lines[at])
+            value = json_text.parse(lines[at], self._depth_max)
             if isinstance(value, JsonFault):
                 faults[at] = value
             elif not isinstance(value, dict):
                 faults[at] = JsonFault("not_an_object", f"expected a JSON object, found {json_text.kind(value)}")
             elif not all(map(is_usable, value)):
-                faults[at] = JsonFault("malformed_json", "a key holds control characters")
+                faults[at] = JsonFault("malformed_json", UNUSABLE_KEY)
             else:
                 index.append(at)
                 self._append(value, found, len(index) - 1)
@@ -179,6 +188,7 @@ class NdjsonReader:
         if self._keeps_further:
             for name in value.keys() - found.keys():
                 found[name] = [None] * before
+            refuse_too_many(found.keys() - self._known, self._columns_max)
         for name, column in found.items():
             inner = value.get(name)
             plain = name in self._declared and name not in self._json
@@ -187,11 +197,8 @@ class NdjsonReader:
 
 def keys_of(line: str) -> set[str]:
     """The keys of a line that is a JSON object; none of a line that is not."""
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError):
-        return set()
-    return set(value) if isinstance(value, dict) else set()
+    value = json_text.parse(line)
+    return set(filter(is_usable, value)) if isinstance(value, dict) else set()
 
 
 def inexact_pattern(contract: Contract) -> str:
@@ -224,7 +231,17 @@ def holds_other_types(lines: pl.Series, strings: list[str]) -> pl.Series:
 
 
 def is_usable(key: str) -> bool:
-    return not any(character < " " for character in key)
+    return len(key) <= NAME_CHARACTERS_MAX and not any(character < " " for character in key)
+
+
+def refuse_too_many(further: Collection[str], columns_max: int) -> None:
+    """Each key that the contract does not know is a column of all rows."""
+    if len(further) > columns_max:
+        raise DropRefused(
+            "too_many_columns",
+            f"the records have more than {columns_max:,} different keys, and no more are allowed",
+            hint="Put what differs from record to record into values, not into keys.",
+        )
 
 
 def as_text(value: Any, plain: bool) -> str:

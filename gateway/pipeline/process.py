@@ -136,7 +136,7 @@ def result_columns(judged: Judged, drop: Drop, form: str) -> list[str]:
     left_out = {drop.contract.nested} if nested and form == "csv" else set(nested)
     names = [name for name in header.names if name not in header.ignored] or declared
     # By name, since the order in which keys are met changes with the order of the rows.
-    further = sorted(name for name in good.columns if name not in names and name not in PLACE and name != TIME)
+    further = sorted(set(good.columns) - {*names, *PLACE, TIME})
     filled = [name for name in further if good[name].is_not_null().any()]
     found = [name for name in [*names, *filled] if name in good.columns and name not in left_out]
     # A key that no object has is no column; a column of a CSV is one without any value too.

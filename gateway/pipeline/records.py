@@ -13,13 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway.errors import DropRefused, UnclosedQuote
+from gateway.pipeline.quotes import CR, LF, QUOTE, Offsets, sound_quotes
 from gateway.pipeline.source import Octets, check_text
 
 BLOCK_BYTES = 4 << 20
 RECORD_BYTES_MAX = 16 << 20
-LF, CR, QUOTE = 10, 13, 34
-
-Offsets = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +40,8 @@ class Records:
     def __len__(self) -> int:
         return len(self.start)
 
-    def where(self, mask: NDArray[np.bool_]) -> Records:
-        """The records that the mask selects."""
+    def where(self, mask: NDArray[np.bool_] | slice) -> Records:
+        """The records that the mask or slice selects."""
         return Records(*(getattr(self, name)[mask] for name in self.__slots__))
 
     @staticmethod
@@ -80,7 +78,7 @@ def blocks(octets: Octets, delimiter: int | None) -> Iterator[Records]:
         records, breaks = frame(block, delimiter, final, at, line)
         if len(records) == 0:
             if width > RECORD_BYTES_MAX:
-                refuse_endless(line, delimiter)
+                refuse_endless(line, quoted=delimiter is not None and len(breaks) > 0)
             width *= 2
             continue
         done = int(records.stop[-1])
@@ -105,9 +103,8 @@ def frame(block: Octets, delimiter: int | None, final: bool, at: int, line: int)
         quotes, spans = sound_quotes(np.flatnonzero(block == QUOTE), block, delimiter, breaks)
         # A line break belongs to a value while a quote is open, and to the record in a span that is set aside.
         outer = breaks[np.searchsorted(quotes, breaks) % 2 == 0]
-        for begin, until in spans:
-            outer = outer[(outer < begin) | (outer >= until)]
-        stray_starts = np.array([begin for begin, _ in spans], dtype=np.int64)
+        outer = outer[~spans.hold(outer)]
+        stray_starts = spans.begin
     stop = outer + 1
     if final and (len(stop) == 0 or stop[-1] < len(block)):
         if len(quotes) % 2:
@@ -150,55 +147,9 @@ def content_ends(block: Octets, start: Offsets, stop: Offsets) -> Offsets:
     return content
 
 
-def sound_quotes(
-    quotes: Offsets, block: Octets, delimiter: int, breaks: Offsets
-) -> tuple[Offsets, list[tuple[int, int]]]:
-    """The quotes that open and close fields as RFC 4180 has it, and the spans of the records whose quotes do not.
-
-    A record with a stray quote is set aside up to the end of the physical line on which the quote that
-    misleads stands, so that the rows behind it are read as if it were not there.
-    """
-    sound: list[Offsets] = []
-    spans: list[tuple[int, int]] = []
-    floor = 0
-    while len(quotes):
-        wrong = first_stray(quotes, block, delimiter)
-        if wrong is None:
-            sound.append(quotes)
-            break
-        # A closing quote that is followed by text accuses the quote that opened.
-        wrong -= wrong % 2
-        before = quotes[:wrong]
-        outer = breaks[(breaks >= floor) & (breaks < quotes[wrong])]
-        outer = outer[np.searchsorted(before, outer) % 2 == 0]
-        begin = int(outer[-1]) + 1 if len(outer) else floor
-        following = int(np.searchsorted(breaks, quotes[wrong]))
-        end = int(breaks[following]) if following < len(breaks) else len(block)
-        sound.append(before[before < begin])
-        spans.append((begin, end))
-        quotes = quotes[quotes > end]
-        floor = end + 1
-    return (np.concatenate(sound) if sound else np.empty(0, dtype=np.int64)), spans
-
-
-def first_stray(quotes: Offsets, block: Octets, delimiter: int) -> int | None:
-    """The index of the first quote that neither begins nor ends a field nor is doubled inside one."""
-    opening, closing = quotes[0::2], quotes[1::2]
-    before = block[np.maximum(opening - 1, 0)]
-    fine = (opening == 0) | (before == delimiter) | (before == LF) | (before == CR)
-    fine[1:] |= opening[1:] - 1 == closing[: len(opening) - 1]
-    after = block[np.minimum(closing + 1, len(block) - 1)]
-    done = (closing + 1 == len(block)) | (after == delimiter) | (after == LF) | (after == CR)
-    paired = min(len(closing), len(opening) - 1)
-    done[:paired] |= closing[:paired] + 1 == opening[1 : paired + 1]
-    candidates = [2 * int(np.argmin(fine))] if not fine.all() else []
-    candidates += [2 * int(np.argmin(done)) + 1] if not done.all() else []
-    return min(candidates, default=None)
-
-
-def refuse_endless(line: int, delimiter: int | None) -> None:
-    what = "the quoted value" if delimiter is not None else "the line"
-    code = "unterminated_quote" if delimiter is not None else "record_too_long"
+def refuse_endless(line: int, *, quoted: bool) -> None:
+    what = "the quoted value" if quoted else "the line"
+    code = "unterminated_quote" if quoted else "record_too_long"
     raise DropRefused(
         code,
         f"line {line}: {what} that begins in this record does not end within {RECORD_BYTES_MAX:,} bytes",

@@ -20,8 +20,9 @@ from gateway.pipeline.validate import TIME
 SLICE_ROWS = 50_000
 # A row as the line that is written.
 RENDERED = "\x1frendered"
-# A spreadsheet runs a cell that begins so as a formula (OWASP, CSV injection).
-FORMULA = r"^[=+\-@\t\r]"
+# A spreadsheet runs a cell that begins so as a formula (OWASP, CSV injection), some of them also behind spaces, quotes
+# and characters without width, and in the wide forms of East Asia.
+FORMULA = r"^(?:[\t\r\n]|[\s\"'\p{Cf}]*[=+\-@\x{ff1d}\x{ff0b}\x{ff0d}\x{ff20}])"
 JSON_TYPES = frozenset({"integer", "number", "boolean", "object", "tags", "unix_time"})
 
 

@@ -9,11 +9,14 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from gateway.pipeline.records import CR, LF, Records
+from gateway.pipeline.quotes import CR, LF
+from gateway.pipeline.records import Records
 from gateway.pipeline.source import Octets, Source
 from gateway.pipeline.traces import traces
 
 SPACE = 32
+# Whether a byte is none of those that `bytes.strip` takes off.
+SOLID = np.isin(np.arange(256), list(b" \t\n\r\v\f"), invert=True)
 
 # Our own columns begin with a control character, which no column of a partner may hold.
 ROW, LINE, START, STOP, INDEX = "\x1frow", "\x1fline", "\x1fstart", "\x1fstop", "\x1findex"
@@ -82,15 +85,25 @@ def csv_rows(source: Source, records: Records, header: list[str], delimiter: str
 
 
 def is_blank(octets: Octets, records: Records) -> NDArray[np.bool_]:
-    """Records of nothing but spaces and tabs."""
+    """Records of nothing but white space."""
     blank: NDArray[np.bool_] = records.end == records.start
     if len(octets) == 0 or len(records) == 0:
         return blank
     # Only what begins with a space can be blank, and that is rare.
     first = octets[np.minimum(records.start, len(octets) - 1)]
-    for at in np.flatnonzero((first <= SPACE) & ~blank & (records.fields == 1)):
-        blank[at] = not octets[records.start[at] : records.end[at]].tobytes().strip()
+    maybe = np.flatnonzero((first <= SPACE) & ~blank & (records.fields == 1))
+    if len(maybe):
+        begin, stop = int(records.start[0]), int(records.stop[-1])
+        solid = begin + np.flatnonzero(SOLID[octets[begin:stop]])
+        among = np.searchsorted(solid, records.start[maybe]), np.searchsorted(solid, records.end[maybe])
+        blank[maybe] = among[0] == among[1]
     return blank
+
+
+def first_solid(octets: Octets, records: Records) -> int | None:
+    """The index of the first record that is not blank."""
+    solid = np.flatnonzero(~is_blank(octets, records))
+    return int(solid[0]) if len(solid) else None
 
 
 def place_of(records: Records, first_row: int) -> pl.DataFrame:

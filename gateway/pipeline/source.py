@@ -14,7 +14,7 @@ from gateway.config import FeedSettings
 from gateway.contracts import Contract
 from gateway.errors import CutOff, DropRefused
 from gateway.pipeline.drop import Drop
-from gateway.pipeline.packed import COPY_BYTES, expand
+from gateway.pipeline.packed import COPY_BYTES, Bounds, expand
 
 Format = Literal["csv", "ndjson"]
 Octets = NDArray[np.uint8]
@@ -55,7 +55,8 @@ def opened(drop: Drop, scratch: Path) -> Source:
     Raises DropRefused for what cannot be text of the feed's contract (C26, C27), and CutOff for bytes that end
     early, unless the drop is to be processed as far as it is whole.
     """
-    plain, cut = expand(drop.path, scratch / "expanded", drop.policy.expanded_bytes_max)
+    bounds = Bounds(drop.policy.expanded_bytes_max, drop.policy.expansion_ratio_max, drop.disk_free_min)
+    plain, cut = expand(drop.path, scratch / "expanded", bounds)
     with plain.open("rb") as file:
         head = file.read(COPY_BYTES)
     refuse_binary(head)

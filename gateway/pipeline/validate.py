@@ -15,6 +15,7 @@ from gateway.contracts.model import Column, Conditions
 from gateway.pipeline import damage, json_columns
 from gateway.pipeline.damage import IdTallies
 from gateway.pipeline.findings import Check, Findings
+from gateway.pipeline.json_text import DEPTH_MAX
 from gateway.pipeline.nested import with_nested
 from gateway.pipeline.problems import Problems
 from gateway.pipeline.rows import PLACE, ROW, Rows
@@ -22,6 +23,8 @@ from gateway.pipeline.time_columns import RAW, TimeTallies, time_columns
 
 # The time of a row: Datetime in µs, UTC without a zone.
 TIME = "\x1ftime"
+# Browsers are named in the beginning, and what is parsed is remembered.
+AGENT_CHARACTERS_MAX = 1024
 FUTURE_TOLERANCE = timedelta(hours=1)
 
 
@@ -39,6 +42,7 @@ class Terms:
     strict: bool = False
     null_marker: str | None = None
     dates: tuple[tuple[str, str], ...] = ()
+    json_depth_max: int = DEPTH_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +68,7 @@ def validate(rows: Rows, terms: Terms, problems: Problems, tallies: Tallies) -> 
     raw = with_defaults(raw, terms, findings)
     raw = with_urls(raw, terms.contract, findings)
     findings.apply(raw, presence_checks(terms.contract))
-    frame = with_json(raw, terms.contract, findings, rows.canonical)
+    frame = with_json(raw, terms, findings, rows.canonical)
     frame = with_normal_forms(frame, terms, findings, tallies.times)
     frame = with_user_agents(frame, terms.contract)
     frame = with_time(frame, terms, findings)
@@ -179,12 +183,12 @@ def either(values: tuple[str, ...]) -> str:
     return values[0] if len(values) == 1 else f"{', '.join(values[:-1])} or {values[-1]}"
 
 
-def with_json(frame: pl.DataFrame, contract: Contract, findings: Findings, canonical: bool) -> pl.DataFrame:
+def with_json(frame: pl.DataFrame, terms: Terms, findings: Findings, canonical: bool) -> pl.DataFrame:
     """Objects and tags in canonical form (U78, U80, X3, F12)."""
-    for column in contract.columns:
+    for column in terms.contract.columns:
         texts = frame[column.name]
         if column.type == "object":
-            values, faults = json_columns.objects(texts, canonical=canonical)
+            values, faults = json_columns.objects(texts, terms.json_depth_max, canonical=canonical)
             findings.add_faults(frame, column.name, faults)
         elif column.type == "tags":
             values = json_columns.tags(texts)
@@ -287,7 +291,7 @@ def with_user_agents(frame: pl.DataFrame, contract: Contract) -> pl.DataFrame:
         if wanting.any():
             agents = frame[source].filter(wanting).unique().to_list()
             names = pl.DataFrame(
-                {"agent": agents, "name": [family(agent, take) for agent in agents]},
+                {"agent": agents, "name": [family(agent[:AGENT_CHARACTERS_MAX], take) for agent in agents]},
                 schema_overrides={"name": pl.String},
             )
             derived = pl.col(source).replace_strict(names["agent"], names["name"], default=None, return_dtype=pl.String)
@@ -297,7 +301,7 @@ def with_user_agents(frame: pl.DataFrame, contract: Contract) -> pl.DataFrame:
 
 @lru_cache(maxsize=100_000)
 def family(agent: str, take: str) -> str | None:
-    """The browser or operating system of a User-Agent header."""
+    """The browser or operating system of a User-Agent header; `agent` is its beginning where it is very long."""
     parsed = parse_user_agent(agent)
     found = parsed.user_agent if take == "browser" else parsed.os
     return found.family if found else None

@@ -237,7 +237,7 @@ def test_a_hostile_value_is_text_that_can_be_seen(show: Show, name: str) -> None
 
 
 def test_hostile_names_of_columns_and_values_of_the_header_are_text_too(show: Show) -> None:
-    header = 'identity,"<b onclick=alert(1)>x</b>","{{ 7*7 }}<N/A>","' + "long" * 20_000 + '"\n'
+    header = 'identity,"<b onclick=alert(1)>x</b>","{{ 7*7 }}<N/A>","' + "long" * 250 + '"\n'
     seen = show(header + "1,a,b,c\n", PROFILES)
     assert "<b onclick=alert(1)>x</b>" in seen.page.text
     assert "{{ 7*7 }}<N/A>" in seen.page.text
