@@ -24,7 +24,7 @@ def test_the_two_commands_come_first() -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_and_option_exists(gateway: Run, command: str) -> None:
     words = shlex.split(command)[1:]
-    group = words[:2] if words[0] in {"tenant", "user", "feed", "contract"} else words[:1]
+    group = words[:2] if words[0] in {"tenant", "user", "feed", "contract", "host-keys"} else words[:1]
     shown = gateway(*group, "--help")
     assert shown.returncode == 0
     assert all(option in shown.stdout for option in words if option.startswith("--"))

@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import asyncssh
+from asyncssh.channel import SSHChannel
+from asyncssh.connection import SSHConnection
 from asyncssh.sftp import SFTPServerHandler
 
 from gateway.errors import ConfigError
@@ -28,6 +30,12 @@ EXTENSIONS = (
     (b"fstatvfs@openssh.com", b"2"),
 )
 """What we announce. The handler knows more: copy-data reads a whole file in one request, ranges wants real files."""
+
+PRIVATE_ATTRIBUTES: tuple[tuple[Any, str], ...] = (
+    (SSHChannel, "_recv_buf"),
+    (SSHConnection, "_transport"),
+)
+"""What `backlog` and `loop_shares` reach into: attributes that these make when they are made."""
 
 EXTENSION_NAMES = frozenset(name for name, _ in EXTENSIONS)
 
@@ -146,6 +154,11 @@ def check_asyncssh() -> None:
         "reason",
     ]:
         problems.append("SSHServerConnection cannot send a disconnect with a sentence")
+    problems.extend(
+        f"{made.__name__} has no {name}"
+        for made, name in PRIVATE_ATTRIBUTES
+        if name not in made.__init__.__code__.co_names
+    )
     if problems:
         raise ConfigError(
             f"asyncssh {asyncssh.__version__} does not fit this gateway: {'; '.join(problems)}; "

@@ -85,6 +85,12 @@ def test_the_installed_asyncssh_fits() -> None:
     check_asyncssh()
 
 
+def test_an_asyncssh_without_what_we_reach_into_is_refused_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(our_handler, "PRIVATE_ATTRIBUTES", ((asyncssh.SFTPServer, "_no_such_thing"),))
+    with pytest.raises(ConfigError, match="SFTPServer has no _no_such_thing"):
+        check_asyncssh()
+
+
 class WithoutTable(SFTPServerHandler):
     """A later version that keeps its handles elsewhere."""
 
