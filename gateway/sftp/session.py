@@ -139,10 +139,12 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
             self._told.add(sentence)
 
     def end(self, sentence: str) -> None:
-        """Ended by the gateway: no more requests, and what is open is closed as if the connection had broken."""
-        if self.served is None:
-            self._channel.close()
-        elif self._command is None:
+        """Ended by the gateway: no more requests, and what is open is closed as if the connection had broken.
+
+        A session that has not begun yet ends with the connection: a client whose channel is closed may leave before
+        it has read why.
+        """
+        if self.served is not None and self._command is None:
             self.tell(sentence)
             self._give_up()
 

@@ -62,7 +62,8 @@ def people(key: str, bad: list[bool], pick: random.Random) -> bytes:
     lines = ["identity,Name,Age,Phone,Plan"]
     for number, is_bad in enumerate(bad):
         phone = "call me" if is_bad else pick.randint(10**8, 10**9)
-        plan = f"{pick.getrandbits(256):064x}"
+        # Quoted: a cut inside the last field is seen then, which otherwise looks like a shorter value.
+        plan = f'"{pick.getrandbits(256):064x}"'
         lines.append(f"m{key}x{number},Name {pick.randint(0, 9999)},{pick.randint(0, 99)},{phone},{plan}")
     return ("\n".join(lines) + "\n").encode()
 
