@@ -26,6 +26,7 @@ from gateway.pipeline.drop import Drop, Outcome, Suspect
 
 SPAWN = get_context("spawn")
 READY = "ready"
+PATIENT_NICENESS = 15
 # A worker fills some hundred megabytes in that time at most, and a look costs microseconds.
 LOOK_SECONDS = 0.05
 OOM_SCORE = "1000"
@@ -55,42 +56,46 @@ class Crash:
 
 
 class Engine:
-    """`workers` warm processes; each runs one job at a time, within the allowance. `run` may be called from any
-    thread."""
+    """`workers` warm processes, and perhaps a patient one, which gets what the others leave of the machine; each runs
+    one job at a time, within the allowance. `run` may be called from any thread."""
 
-    def __init__(self, workers: int, allowance: Allowance = UNLIMITED) -> None:
+    def __init__(self, workers: int, allowance: Allowance = UNLIMITED, *, patient: bool = False) -> None:
         self._size = workers
         self._allowance = allowance
+        self.has_patient = patient
         self._idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
+        self._idle_patient: queue.SimpleQueue[Worker] = queue.SimpleQueue()
         self._all: set[Worker] = set()
         self._lock = threading.Lock()
         self._stopped = False
 
     def start(self) -> None:
         """Start the workers and wait until each has imported what a job needs. WorkerDied when one does not."""
-        workers = [self._new_worker() for _ in range(self._size)]
+        workers = [self._new_worker(patient=False) for _ in range(self._size)]
+        workers += [self._new_worker(patient=True) for _ in range(self.has_patient)]
         for worker in workers:
             worker.wait_until_ready()
-            self._idle.put(worker)
+            self._idle_of(worker.patient).put(worker)
 
-    def run(self, drop: Drop, staging: Path, on_progress: Progress) -> Outcome | Suspect:
-        """Run one job in a worker; waits for an idle one.
+    def run(self, drop: Drop, staging: Path, on_progress: Progress, *, patient: bool = False) -> Outcome | Suspect:
+        """Run one job in a worker, or in the patient one; waits for an idle one.
 
         Raises DropRefused when the drop took more memory or time than a job may, WorkerDied when the worker ended
         before the outcome came, EngineStopped when `stop` ended it, and PipelineCrashed when the pipeline raised.
         """
-        worker = self._idle.get()
+        idle = self._idle_of(patient)
+        worker = idle.get()
         try:
             if not worker.is_alive():
                 worker = self._replace(worker)
             outcome = worker.run(drop, staging, on_progress, self._allowance)
         except PipelineCrashed:
-            self._idle.put(worker)
+            idle.put(worker)
             raise
         except BaseException:
-            self._idle.put(self._replace(worker))
+            idle.put(self._replace(worker))
             raise
-        self._idle.put(worker)
+        idle.put(worker)
         return outcome
 
     def stop(self) -> None:
@@ -105,11 +110,14 @@ class Engine:
         with self._lock:
             return sorted(worker.pid for worker in self._all)
 
-    def _new_worker(self) -> Worker:
+    def _idle_of(self, patient: bool) -> queue.SimpleQueue[Worker]:
+        return self._idle_patient if patient else self._idle
+
+    def _new_worker(self, *, patient: bool) -> Worker:
         with self._lock:
             if self._stopped:
                 raise EngineStopped("the engine was stopped")
-            worker = Worker()
+            worker = Worker(patient=patient)
             self._all.add(worker)
             return worker
 
@@ -118,15 +126,17 @@ class Engine:
         worker.end()
         with self._lock:
             self._all.discard(worker)
-        return self._new_worker()
+        return self._new_worker(patient=worker.patient)
 
 
 class Worker:
     """One worker process and our end of its pipe."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, patient: bool) -> None:
+        self.patient = patient
         self._pipe, theirs = SPAWN.Pipe()
-        self._process = SPAWN.Process(target=work, args=(theirs,), name="gateway-worker", daemon=True)
+        niceness = PATIENT_NICENESS if patient else 0
+        self._process = SPAWN.Process(target=work, args=(theirs, niceness), name="gateway-worker", daemon=True)
         # A spawned process has the environment of this one.
         os.environ |= {name: value for name, value in ALLOCATOR.items() if name not in os.environ}
         self._process.start()
@@ -181,8 +191,9 @@ class Worker:
         return signal.Signals(-code).name if code is not None and code < 0 else f"exit code {code}"
 
 
-def work(pipe: Connection) -> None:
+def work(pipe: Connection, niceness: int) -> None:
     """The main function of a worker process: jobs come in by the pipe, progress and outcomes go out."""
+    os.nice(niceness)
     # A Ctrl-C in the gateway's terminal reaches every process; the gateway drains, and decides about its workers.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # Should the machine itself run out of memory, the kernel is to end a worker, not the gateway.

@@ -25,7 +25,6 @@ from gateway.ledger.audit import Event
 from gateway.locks import RESTORING, alone_in
 from gateway.pickup.folder import make_folders
 from gateway.pickup.pickup import Pickup
-from gateway.pickup.turns import spare_workers
 from gateway.retention.sweeping import Sweeping
 from gateway.sftp.fair_threads import FairThreads
 from gateway.sftp.listener import SftpListener
@@ -61,8 +60,8 @@ async def serve(live: LiveSettings, announce: Announce) -> None:
         make_folders(settings)
         check_data_dir(settings)
         ledger = Ledger(settings.ledger_path)
-        workers = settings.gateway.engine.workers + spare_workers(settings)
-        engine = Engine(workers, allowance_of(settings.gateway.engine))
+        several = len(settings.tenants) > 1
+        engine = Engine(settings.gateway.engine.workers, allowance_of(settings.gateway.engine), patient=several)
         stopping = stop_on_signals(engine)
         try:
             await asyncio.to_thread(engine.start)

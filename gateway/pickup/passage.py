@@ -42,6 +42,8 @@ class Passage:
     ledger: Ledger
     engine: Engine
     job: JobRow
+    patient: bool = False
+    """Whether it is for the worker that gets what the others leave."""
 
     def run(self) -> None:
         """From validating to the end, or back to the queue when the try was cut short."""
@@ -74,7 +76,7 @@ class Passage:
         if self.job.tries > self.settings.gateway.pickup.tries_max:
             return self.fail(drop, staging, f"the gateway was ended {self.job.tries - 1} times while it read the file")
         try:
-            return self.engine.run(drop, staging, self.note_progress)
+            return self.engine.run(drop, staging, self.note_progress, patient=self.patient)
         except EngineStopped:
             jobs.return_to_queue(self.ledger, self.job.id, "the gateway stops", clock.now())
         except DropRefused as over:

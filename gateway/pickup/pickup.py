@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 
 import structlog
 
@@ -26,7 +27,7 @@ from gateway.pickup.claim import finish_claims
 from gateway.pickup.landing import finish_landings
 from gateway.pickup.passage import Passage
 from gateway.pickup.scan import Scan
-from gateway.pickup.turns import Turns, spare_workers
+from gateway.pickup.turns import Turns
 from gateway.pickup.waiting import Statuses
 from gateway.pickup.watch import Watch
 
@@ -54,9 +55,7 @@ class Pickup:
         self._news = 0
         self._work = threading.Condition()
         self._running: set[str] = set()
-        workers, spare = live.current.gateway.engine.workers, spare_workers(live.current)
-        self._slots = workers + spare
-        self._turns = Turns(workers, spare)
+        self._turns = Turns(live.current.gateway.engine.workers)
         self._unpublished: deque[JobRow] = deque()
         self._threads: list[threading.Thread] = []
 
@@ -67,7 +66,9 @@ class Pickup:
         finish_claims(self._live.current, self._ledger)
         self._recover()
         self._watch.follow(self._live.current)
-        slots = [(f"slot-{number}", self._slot) for number in range(self._slots)]
+        slots = [(f"slot-{number}", self._slot) for number in range(self._live.current.gateway.engine.workers)]
+        if self._engine.has_patient:
+            slots.append(("slot-patient", partial(self._slot, patient=True)))
         for name, main in [("scan", self._scan_on), *slots]:
             thread = threading.Thread(target=main, name=name, daemon=True)
             thread.start()
@@ -171,26 +172,18 @@ class Pickup:
             self._news += 1
             self._work.notify_all()
 
-    def _slot(self) -> None:
+    def _slot(self, *, patient: bool = False) -> None:
         """One slot: a passage at a time, until the gateway stops."""
         while not self._stopping.is_set():
             with self._work:
                 seen = self._news
-            job = self._begin_next()
+            job = self._begin_next(patient=patient)
             if job is None:
                 with self._work:
                     while self._news == seen and not self._stopping.is_set():
                         self._work.wait()
                 continue
-            turn = TENANT.set(job.tenant)
-            try:
-                Passage(self._live.current, self._ledger, self._engine, job).run()
-            except Exception:  # Whatever it is, it concerns this job, and the slot is needed by the others.
-                log.exception("the passage broke off; it is taken up again", job=job.id)
-            TENANT.reset(turn)
-            with self._work:
-                self._running.discard(job.id)
-                self._turns.end(job.tenant)
+            self._pass(job, patient=patient)
             # The next generation of the name may have waited for this one, and events for these profiles.
             self._tell_slots()
             try:
@@ -198,23 +191,37 @@ class Pickup:
             except Exception:  # The scan asks again; the slot must outlive it.
                 log.exception("what waits for profiles could not be looked at")
 
-    def _begin_next(self) -> JobRow | None:
+    def _pass(self, job: JobRow, *, patient: bool) -> None:
+        began = time.monotonic()
+        turn = TENANT.set(job.tenant)
+        refused = False
+        try:
+            Passage(self._live.current, self._ledger, self._engine, job, patient).run()
+            refused = jobs.get(self._ledger, job.id).status == "failed"
+        except Exception:  # Whatever it is, it concerns this job, and the slot is needed by the others.
+            log.exception("the passage broke off; it is taken up again", job=job.id)
+        TENANT.reset(turn)
+        with self._work:
+            self._running.discard(job.id)
+            self._turns.end(job.tenant, time.monotonic() - began, refused=refused, patient=patient)
+
+    def _begin_next(self, *, patient: bool) -> JobRow | None:
         with self._work:
             if self._stopping.is_set():
                 return None
             try:
-                job = self._unpublished.popleft() if self._unpublished else self._begin_in_turn()
+                job = self._unpublished.popleft() if self._unpublished else self._begin_in_turn(patient)
             except Exception:  # A ledger that is locked for too long, mostly; the slot must outlive it.
                 log.exception("no job could be begun; the next round tries again")
                 return None
             if job is not None:
                 self._running.add(job.id)
-                self._turns.begin(job.tenant)
+                self._turns.begin(job.tenant, patient=patient)
             return job
 
-    def _begin_in_turn(self) -> JobRow | None:
+    def _begin_in_turn(self, patient: bool) -> JobRow | None:
         now = clock.now()
-        tenants = self._turns.order(jobs.waiting_tenants(self._ledger))
+        tenants = self._turns.order(jobs.waiting_tenants(self._ledger), patient=patient)
         return next((job for tenant in tenants if (job := jobs.begin_next(self._ledger, now, tenant))), None)
 
 

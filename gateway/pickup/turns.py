@@ -1,8 +1,8 @@
 """Turns: whose job begins next, so that a tenant with a thousand jobs does not keep the others from theirs.
 
-Tenants take turns. A job may run for minutes, and whoever comes meanwhile must not wait for its end: where there are
-several tenants, one more worker than configured is for those who have no job running. While more than one has had
-work lately, none has all workers.
+Tenants take turns. While more than one has had work lately, none has all workers. Where there are several tenants, one
+worker more than configured is patient: it gets what the others leave of the machine. It is for whoever waits, and the
+only one for a tenant whose files mostly had to be refused lately: bombs and garbage cost nobody else a worker.
 """
 
 from __future__ import annotations
@@ -10,49 +10,86 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-
-from gateway.config import Settings
+from dataclasses import dataclass
 
 LATELY_SECONDS = 300.0
 """So long one worker is kept for a tenant who had work, although it may stand idle meanwhile."""
+HALF_LIFE_SECONDS = 60.0
+WASTED_SECONDS_MIN = 1.0
+"""Less than this spent on refused files says nothing about who sent them."""
 
 
-def spare_workers(settings: Settings) -> int:
-    """How many workers more than configured there are, for tenants who have no job running."""
-    return 1 if len(settings.tenants) > 1 else 0
+@dataclass(slots=True)
+class Spent:
+    """Worker seconds of a tenant, of which half are forgotten each minute."""
+
+    at: float
+    used: float = 0.0
+    wasted: float = 0.0
+
+    def add(self, now: float, seconds: float, *, refused: bool) -> None:
+        left = 0.5 ** ((now - self.at) / HALF_LIFE_SECONDS)
+        self.used = self.used * left + seconds
+        self.wasted = self.wasted * left + seconds * refused
+        self.at = now
 
 
 class Turns:
     """The running jobs by tenant. Not for several threads at once: the caller has a lock."""
 
-    def __init__(self, workers: int, spare: int = 0, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, workers: int, now: Callable[[], float] = time.monotonic) -> None:
         self._workers = workers
-        self._spare = spare
         self._now = now
         self._running: Counter[str] = Counter()
+        """Jobs in workers that are not patient."""
         self._began_at: dict[str, float] = {}
         self._worked_at: dict[str, float] = {}
+        self._spent: dict[str, Spent] = {}
 
-    def order(self, waiting: Sequence[str]) -> list[str]:
-        """The tenants of `waiting` whose turn it may be: the one with the fewest running jobs, and longest without."""
+    def order(self, waiting: Sequence[str], *, patient: bool = False) -> list[str]:
+        """The tenants of `waiting` whose turn it may be: the one with the fewest running jobs, and longest without.
+
+        A patient worker asks for those whose files are refused first, and only while there are several tenants.
+        """
         now = self._now()
         self._worked_at |= dict.fromkeys(waiting, now)
         lately = {tenant for tenant, at in self._worked_at.items() if now - at < LATELY_SECONDS}
-        may = [tenant for tenant in waiting if self._may_begin(tenant, lately)]
-        return sorted(may, key=lambda tenant: (self._running[tenant], self._began_at.get(tenant, 0.0)))
+        lately |= {tenant for tenant, count in self._running.items() if count}
+        may = self._may_wait if patient else self._may_begin
+        found = [tenant for tenant in waiting if may(tenant, lately - {tenant})]
+        return sorted(
+            found,
+            key=lambda tenant: (
+                patient and not self.wastes(tenant),
+                self._running[tenant],
+                self._began_at.get(tenant, 0.0),
+            ),
+        )
 
-    def begin(self, tenant: str) -> None:
-        self._running[tenant] += 1
+    def begin(self, tenant: str, *, patient: bool = False) -> None:
+        self._running[tenant] += not patient
         self._began_at[tenant] = self._worked_at[tenant] = self._now()
 
-    def end(self, tenant: str) -> None:
-        self._running[tenant] -= 1
-        self._worked_at[tenant] = self._now()
+    def end(self, tenant: str, seconds: float, *, refused: bool, patient: bool = False) -> None:
+        """A job of the tenant has ended, or is put back; it had the worker for so many seconds."""
+        now = self._now()
+        self._running[tenant] -= not patient
+        self._worked_at[tenant] = now
+        self._spent.setdefault(tenant, Spent(now)).add(now, seconds, refused=refused)
 
-    def _may_begin(self, tenant: str, lately: set[str]) -> bool:
-        running = self._running.total()
-        if not self._running[tenant]:
-            return running < self._workers + self._spare
-        alone = not (lately | {other for other, count in self._running.items() if count}) - {tenant}
-        most = self._workers if alone else max(self._workers - 1, 1)
-        return self._running[tenant] < most and running < self._workers
+    def wastes(self, tenant: str) -> bool:
+        """Whether most of what its jobs took lately went into files that had to be refused."""
+        spent = self._spent.get(tenant)
+        return spent is not None and spent.wasted > max(spent.used / 2, WASTED_SECONDS_MIN)
+
+    def _may_begin(self, tenant: str, others: set[str]) -> bool:
+        if self._running.total() >= self._workers:
+            return False
+        if others and self.wastes(tenant):
+            return False
+        # For those who only waste, nothing is kept.
+        kept = 1 if any(not self.wastes(other) for other in others) else 0
+        return self._running[tenant] < max(self._workers - kept, 1)
+
+    def _may_wait(self, tenant: str, others: set[str]) -> bool:
+        return bool(others)

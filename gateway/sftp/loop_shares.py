@@ -2,8 +2,8 @@
 
 All connections are served by one event loop, a connection at a time: a tenant with a hundred of them would have a
 hundred times the part of one who has one. So the time that the packets of each tenant take is counted in short
-windows. While more than one tenant uses the loop, one that has had its share of a window is not read from until the
-next one begins: TCP then slows it down. Who is alone has no share to keep to.
+windows. While more than one tenant has used the loop lately, one that has had its share of a window is not read from
+until the next one begins: TCP then slows it down. Who is alone has no share to keep to.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import time
 from collections import defaultdict
 from typing import Any
 
-WINDOW_SECONDS = 0.05
-ACTIVE_SECONDS = 0.0005
-"""Whoever used less of a window than this is not counted: keepalives and the like."""
+WINDOW_SECONDS = 0.025
+LATELY_SECONDS = 1.0
+"""So long somebody counts who was heard from: his next packet must not wait behind a hundred others."""
 SPARE_SHARES = 0.5
 """What nobody has: the loop needs it for answers, and for those who log in."""
 
@@ -26,7 +26,7 @@ class LoopShares:
     def __init__(self) -> None:
         self._transports: dict[str, set[asyncio.ReadTransport]] = defaultdict(set)
         self._used: dict[str, float] = defaultdict(float)
-        self._active_before: set[str] = set()
+        self._heard_at: dict[str, float] = {}
         self._paused: set[str] = set()
         self._window_ends = 0.0
 
@@ -53,6 +53,7 @@ class LoopShares:
         if now >= self._window_ends and not self._paused:
             self._begin_window(now)
         self._used[tenant] += seconds
+        self._heard_at[tenant] = now
         if tenant not in self._paused and self._used[tenant] > self._share_of(tenant):
             if not self._paused:
                 asyncio.get_running_loop().call_later(max(self._window_ends - now, 0), self._go_on)
@@ -61,18 +62,14 @@ class LoopShares:
                 transport.pause_reading()
 
     def _begin_window(self, now: float) -> None:
-        has_gone_on = now - self._window_ends < WINDOW_SECONDS
-        self._active_before = self._active() if has_gone_on else set()
         self._used.clear()
         self._window_ends = now + WINDOW_SECONDS
 
-    def _active(self) -> set[str]:
-        return {tenant for tenant, used in self._used.items() if used > ACTIVE_SECONDS}
-
     def _share_of(self, tenant: str) -> float:
         """Seconds of a window."""
-        others = (self._active_before | self._active()) - {tenant}
-        return WINDOW_SECONDS / (len(others) + 1 + SPARE_SHARES) if others else float("inf")
+        since = self._heard_at[tenant] - LATELY_SECONDS
+        others = sum(at > since for other, at in self._heard_at.items() if other != tenant)
+        return WINDOW_SECONDS / (others + 1 + SPARE_SHARES) if others else float("inf")
 
     def _go_on(self) -> None:
         paused, self._paused = self._paused, set()

@@ -34,7 +34,9 @@ class FatalEngine(Engine):
         super().__init__(1)
         self.deaths = deaths
 
-    def run(self, drop: Drop, staging: Path, on_progress: Callable[[str], None]) -> Outcome | Suspect:
+    def run(
+        self, drop: Drop, staging: Path, on_progress: Callable[[str], None], *, patient: bool = False
+    ) -> Outcome | Suspect:
         if self.deaths:
             self.deaths -= 1
             (worker,) = self.worker_pids()
@@ -51,7 +53,9 @@ class StoppedEngine(Engine):
         super().__init__(1)
         self.began = threading.Event()
 
-    def run(self, drop: Drop, staging: Path, on_progress: Callable[[str], None]) -> Outcome | Suspect:
+    def run(
+        self, drop: Drop, staging: Path, on_progress: Callable[[str], None], *, patient: bool = False
+    ) -> Outcome | Suspect:
         os.kill(self.worker_pids()[0], signal.SIGSTOP)
         self.began.set()
         return super().run(drop, staging, on_progress)
@@ -64,7 +68,9 @@ class MeetingEngine(Engine):
         super().__init__(workers)
         self.meeting = threading.Barrier(2)
 
-    def run(self, drop: Drop, staging: Path, on_progress: Callable[[str], None]) -> Outcome | Suspect:
+    def run(
+        self, drop: Drop, staging: Path, on_progress: Callable[[str], None], *, patient: bool = False
+    ) -> Outcome | Suspect:
         with suppress(threading.BrokenBarrierError):
             self.meeting.wait(0.5)
         return super().run(drop, staging, on_progress)

@@ -36,7 +36,7 @@ def test_tenants_take_turns() -> None:
     for _ in range(6):
         tenant = turns.order(["acme", "rival", "third"])[0]
         turns.begin(tenant)
-        turns.end(tenant)
+        turns.end(tenant, 0.0, refused=False)
         begun.append(tenant)
     assert sorted(begun[:3]) == ["acme", "rival", "third"]
     assert begun[3:] == begun[:3]
@@ -46,7 +46,7 @@ def test_a_worker_is_kept_for_a_tenant_who_had_work_lately_and_not_for_ever() ->
     clock = Clock()
     turns = Turns(2, now=clock)
     turns.begin("rival")
-    turns.end("rival")
+    turns.end("rival", 0.0, refused=False)
     turns.begin("acme")
     assert turns.order(["acme"]) == []
     assert turns.order(["acme", "rival"]) == ["rival"]
@@ -54,14 +54,20 @@ def test_a_worker_is_kept_for_a_tenant_who_had_work_lately_and_not_for_ever() ->
     assert turns.order(["acme"]) == ["acme"]
 
 
-def test_whoever_has_no_job_running_finds_a_worker_that_is_kept_for_him() -> None:
-    turns = Turns(2, spare=1, now=Clock())
-    for _ in range(2):
-        turns.begin("acme")
-    assert turns.order(["acme"]) == []
+def test_whose_files_are_mostly_refused_has_the_patient_worker_only_and_the_others_all_the_rest() -> None:
+    turns = Turns(2, now=Clock())
+    assert turns.order(["acme"], patient=True) == [], "alone there is nobody to be patient for"
+    turns.begin("acme")
+    turns.end("acme", 2.0, refused=True)
+    assert turns.order(["acme"]) == ["acme"], "alone it keeps the workers"
     assert turns.order(["acme", "rival"]) == ["rival"]
-    turns.begin("rival")
-    assert turns.order(["acme", "rival", "third"]) == []
+    assert turns.order(["acme", "rival"], patient=True) == ["acme", "rival"]
+    turns.begin("acme", patient=True)
+    for _ in range(2):
+        assert turns.order(["acme", "rival"]) == ["rival"]
+        turns.begin("rival")
+    turns.end("acme", 10.0, refused=False, patient=True)
+    assert not turns.wastes("acme"), "good files are worth as much as bad ones cost"
 
 
 def upload_of_rival(site: Any, path: str) -> None:
