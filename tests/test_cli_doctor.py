@@ -36,6 +36,11 @@ def root(tmp_path: Path, gateway: Run) -> Path:
     return root
 
 
+def test_it_leaves_nothing_where_it_is_called(root: Path, gateway: Run, tmp_path: Path) -> None:
+    gateway("doctor", "--config", root)
+    assert [path.name for path in tmp_path.iterdir()] == ["site"]
+
+
 def found_by(root: Path, check: str) -> list[tuple[str, str, str]]:
     site = Site(root)
     try:

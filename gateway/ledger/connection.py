@@ -19,6 +19,8 @@ from gateway.ledger.migrations import ledger_migrations
 from gateway.ledger.turn_lock import TurnLock
 
 BUSY_SECONDS = 30.0
+IN_MEMORY = Path(":memory:")
+"""The path of a ledger that is nowhere on the disk."""
 FILE_MODE = 0o640
 
 
@@ -54,7 +56,8 @@ class Ledger:
         self.path = path
         self._lock = TurnLock()
         try:
-            make_file(path)
+            if path != IN_MEMORY:
+                make_file(path)
             self._connection = sqlite3.connect(
                 path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
             )

@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from gateway import clock
-from gateway.ledger.connection import Ledger
+from gateway.ledger.connection import IN_MEMORY, Ledger
 from gateway.ledger.drops import moment
 
 DAMAGE_SHOWN = 5
@@ -83,7 +83,7 @@ def held_counts(ledger: Ledger) -> Mapping[str, int]:
 
 def expected_schema() -> dict[str, str]:
     """The schema of a ledger that this version makes."""
-    fresh = Ledger(Path(":memory:"))
+    fresh = Ledger(IN_MEMORY)
     try:
         found = fresh.rows("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL")
         return {row["name"]: row["sql"] for row in found}
