@@ -198,7 +198,8 @@ class Site:
 
     def ended(self, count: int = 1) -> list[dict[str, Any]]:
         """The jobs, when there are so many and nothing is left to be done."""
-        until(lambda: self.is_at_rest() and len(self.jobs()) >= count, self.log)
+        # The number first: before the file is seen, nothing is left to be done either.
+        until(lambda: len(self.jobs()) >= count and self.is_at_rest(), self.log)
         return self.jobs()
 
     @property

@@ -64,7 +64,7 @@ def test_what_was_never_acknowledged_and_is_not_sent_again_comes_whole_or_not_at
         partner.put("a.csv", PEOPLE)
     # Sent later and whole by the same way, so that it ends after whatever became of the other.
     Partner(shared_site).put("b.csv", MORE)
-    until(lambda: shared_site.is_at_rest() and shared_site.jobs_of("b.csv"), shared_site.log)
+    until(lambda: shared_site.jobs_of("b.csv") and shared_site.is_at_rest(), shared_site.log)
     found = outcomes(shared_site)
     (other,) = digests([MORE])
     assert {sha256: outcome for sha256, outcome in found.items() if sha256 != other}.items() <= undisturbed(
