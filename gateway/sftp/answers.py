@@ -23,7 +23,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 import asyncssh
 import structlog
 
-from gateway.errors import UploadRefused
+from gateway.errors import LedgerError, UploadRefused
 
 log = structlog.get_logger(__name__)
 
@@ -40,6 +40,7 @@ Self = TypeVar("Self", bound=Tells)
 
 NO_SUCH = (asyncssh.SFTPNoSuchFile, "there is no such file or folder; list the folder above to see what there is")
 FULL = (asyncssh.SFTPNoSpaceOnFilesystem, "the gateway has no space left; try again later")
+OVERTAKEN = "another session has changed this name in the same moment; look at it, and try again"
 OURS = "the gateway could not do this, and it is not your fault; try again, and tell its operator if it stays"
 
 SENTENCES: dict[int, tuple[Callable[[str], asyncssh.SFTPError], str]] = {
@@ -87,6 +88,9 @@ def answer(error: BaseException, shown: str) -> asyncssh.SFTPError:
         return error
     if isinstance(error, UploadRefused):
         return asyncssh.SFTPPermissionDenied(str(error))
+    if isinstance(error, LedgerError):
+        # A guard of the ledger: between the look at the name and the change of it somebody else changed it.
+        return asyncssh.SFTPFailure(f"{shown}: {OVERTAKEN}")
     if isinstance(error, OSError) and error.errno in SENTENCES:
         kind, sentence = SENTENCES[error.errno]
         if sentence in (OURS, FULL[1]):

@@ -13,6 +13,7 @@ import asyncssh
 import pytest
 
 from gateway import clock
+from gateway.ledger.uploads import UploadRow
 from gateway.retention.sweep import sweep
 from gateway.sftp.handles import OpenUpload
 from gateway.sftp.uploads import Uploads
@@ -312,3 +313,21 @@ async def test_an_upload_that_kept_its_temporary_name_expires_while_its_client_l
             await client.rename("inbox/events/big.ndjson.uploading", "inbox/events/big.ndjson")
     assert server.uploads() == [("big.ndjson.uploading", "expired", BIG)]
     assert server.drops() == []
+
+
+async def test_who_is_overtaken_by_another_session_of_his_own_is_told_so(
+    server: Running, big: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await half_an_upload(server, big)
+    resume = Uploads.resume
+
+    def overtaken(uploads: Uploads, row: UploadRow, *, append: bool) -> OpenUpload:
+        """Between the look at the name and this, another session has removed it."""
+        uploads.discard(row)
+        return resume(uploads, row, append=append)
+
+    monkeypatch.setattr(Uploads, "resume", overtaken)
+    async with server.client() as sftp:
+        with pytest.raises(asyncssh.SFTPFailure, match="another session has changed this name in the same moment"):
+            await sftp.open("inbox/events/big.ndjson", "ab")
+    assert "sftp request failed" not in capsys.readouterr().out
