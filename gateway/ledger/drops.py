@@ -130,14 +130,21 @@ def waiting(ledger: Ledger, tenant: str, feed: str) -> dict[str, WaitingFile]:
 def settled(ledger: Ledger, now: datetime, latest: datetime, limit: int) -> list[DropRow]:
     """Landed drops that nothing has touched since their `settles_at`, and those still queued; oldest first.
 
-    None settles later than `latest`: one that says so is from before the clock was set back, and has settled.
+    Each tenant has an equal part of the `limit`: thousands of one keep no other from the next claim. None settles
+    later than `latest`: one that says so is from before the clock was set back, and has settled.
     """
-    found = ledger.rows(
-        f"{SELECT} WHERE state IN ('landed', 'settling', 'queued') AND (settles_at <= ? OR settles_at > ?) "
-        "ORDER BY settles_at <= ?, settles_at, drops.id LIMIT ?",
-        (clock.text(now), clock.text(latest), clock.text(now), limit),
-    )
-    return [drop_row(row) for row in found]
+    waiting = "state IN ('landed', 'settling', 'queued')"  # As the index has it.
+    tenants = ledger.rows(f"SELECT DISTINCT tenant FROM drops INDEXED BY drops_settling WHERE {waiting}")  # noqa: S608
+    found = [
+        drop_row(row)
+        for tenant in tenants
+        for row in ledger.rows(
+            f"{SELECT} WHERE drops.tenant = ? AND {waiting} AND (settles_at <= ? OR settles_at > ?) "
+            "ORDER BY settles_at <= ?, settles_at, drops.id LIMIT ?",
+            (tenant["tenant"], clock.text(now), clock.text(latest), clock.text(now), max(limit // len(tenants), 1)),
+        )
+    ]
+    return sorted(found, key=lambda drop: (drop.settles_at <= now, drop.settles_at, drop.id))
 
 
 def next_settling(ledger: Ledger) -> datetime | None:

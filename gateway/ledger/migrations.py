@@ -118,6 +118,7 @@ def m001_uploads_drops_jobs(db: sqlite_utils.Database) -> None:
         UNIQUE (tenant, feed, path, generation)
     ) STRICT;
     CREATE INDEX drops_waiting ON drops (settles_at) WHERE state IN ('landed', 'settling', 'queued');
+    CREATE INDEX drops_settling ON drops (tenant, settles_at) WHERE state IN ('landed', 'settling', 'queued');
     CREATE INDEX drops_in_inbox ON drops (tenant, feed) WHERE state IN ('landed', 'settling', 'queued', 'held');
     CREATE INDEX drops_unfinished ON drops (tenant, feed, landed_at)
         WHERE state IN ('landed', 'settling', 'queued', 'claimed');

@@ -6,6 +6,7 @@ It does not trust events. Start-up, a missed event and a live event share this o
 from __future__ import annotations
 
 import os
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
@@ -29,8 +30,7 @@ log = structlog.get_logger()
 
 CLAIMS_MAX = 50
 """Drops that are claimed in one transaction: few enough that a landing never waits long for a name."""
-
-
+CLAIMING_SECONDS = 0.5
 CLOCK_STEP_SECONDS = 60.0
 """A clock that is set back by less makes drops settle so much later, and is not worth a thought."""
 
@@ -44,10 +44,16 @@ class Scan:
         self._local = LocalFiles(ledger)
 
     def claim_settled(self) -> int:
-        """Claim or hold every drop that has settled; how many jobs that made. Looks at no folder."""
+        """Claim or hold the drops that have settled; how many jobs that made. Looks at no folder.
+
+        After a while it returns although there are more: a flood must not keep the scan from what else it does.
+        """
         claimed = 0
+        ends = time.monotonic() + CLAIMING_SECONDS
         while ready := drops.settled(self._ledger, clock.now(), self._latest(), CLAIMS_MAX):
             claimed += self._settle(ready)
+            if time.monotonic() > ends:
+                break
         return claimed
 
     def claim_now(self, drop_id: str) -> None:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from gateway import clock
-from gateway.ledger import jobs, uploads
+from gateway.ledger import drops, jobs, uploads
 from gateway.pickup.folder import make_folders
 from gateway.pickup.landing import land, spool_path
 from gateway.pickup.scan import Scan
@@ -90,6 +91,16 @@ def test_a_tenant_keeps_the_order_of_his_own_jobs(site: Any) -> None:
     begun = [jobs.begin_next(site.ledger, clock.now(), "acme") for _ in range(2)]
     assert [job.filename for job in begun if job is not None] == ["a.csv", "b.csv"]
     assert jobs.waiting_tenants(site.ledger) == []
+
+
+def test_the_one_drop_of_a_tenant_is_claimed_before_all_those_of_another(site: Any) -> None:
+    for number in range(8):
+        site.upload(f"{number}.csv", b"identity\n%d\n" % number)
+    upload_of_rival(site, "one.csv")
+    later = clock.now() + timedelta(seconds=60)
+    found = drops.settled(site.ledger, clock.now(), later, 4)
+    assert [(drop.tenant, drop.path) for drop in found] == [("acme", "0.csv"), ("acme", "1.csv"), ("rival", "one.csv")]
+    assert Scan(site.live, site.ledger).claim_settled() == 9
 
 
 def test_the_one_job_of_a_tenant_does_not_wait_for_all_those_of_another(site: Any) -> None:
