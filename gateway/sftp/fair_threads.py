@@ -19,7 +19,7 @@ from gateway.ledger.turn_lock import TENANT
 P = ParamSpec("P")
 R = TypeVar("R")
 
-LATELY_SECONDS = 2.0
+LATELY_SECONDS = 10.0
 SHARED_MAX = 2
 """So many calls of a tenant run at once, while another tenant has had some lately."""
 

@@ -14,8 +14,8 @@ from collections import defaultdict
 from typing import Any
 
 WINDOW_SECONDS = 0.025
-LATELY_SECONDS = 1.0
-"""So long somebody counts who was heard from: his next packet must not wait behind a hundred others."""
+LATELY_SECONDS = 10.0
+"""So long somebody counts who was heard from: his next packet, or his jobs, must not wait behind a hundred others."""
 SPARE_SHARES = 0.5
 """What nobody has: the loop needs it for answers, and for those who log in."""
 
