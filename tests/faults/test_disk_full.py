@@ -105,6 +105,7 @@ def test_uploads_leave_the_reserve_of_the_disk_to_reports_and_removals(tmp_path:
         )
         # The ledger, and the copy that its job has, may use the reserve meanwhile.
         assert shutil.disk_usage(disk.path).free >= reserve - 1_000_000
+        until(lambda: not site.rows("SELECT 1 FROM uploads WHERE state = 'open'"), site.log)
         with partner.connected() as client:
             # Who begins again where there was no space gives back what the first try has taken.
             write(client, f"{partner.folder}/a.csv", MORE)
