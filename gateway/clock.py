@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-TIME_FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
-
 
 def now() -> datetime:
     """The current time, in UTC."""
@@ -14,9 +12,10 @@ def now() -> datetime:
 
 def text(moment: datetime) -> str:
     """`2026-01-31T09:30:00.000000Z`; of equal width, so that text order is time order."""
-    return moment.astimezone(UTC).strftime(TIME_FORMAT)
+    # Not strftime and strptime: they take ten times as long, and a job has fifty of these.
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 def moment(text: str) -> datetime:
     """The inverse of `text`."""
-    return datetime.strptime(text, TIME_FORMAT).replace(tzinfo=UTC)
+    return datetime.fromisoformat(text)

@@ -6,7 +6,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from gateway.config import did_you_mean
-from gateway.contracts.model import Contract, builtin_folder, parse
+from gateway.contracts.model import BUILTIN_FOLDER, Contract, parse
 from gateway.errors import ContractError
 
 __all__ = ["Contract", "builtin_names", "load", "names", "parse", "path_of"]
@@ -14,7 +14,7 @@ __all__ = ["Contract", "builtin_names", "load", "names", "parse", "path_of"]
 
 def builtin_names() -> list[str]:
     """The names of the contracts that ship with the package."""
-    return sorted(path.stem for path in builtin_folder().glob("*.toml"))
+    return sorted(path.stem for path in BUILTIN_FOLDER.glob("*.toml"))
 
 
 def names(root: Path | None = None) -> list[str]:
@@ -24,18 +24,25 @@ def names(root: Path | None = None) -> list[str]:
 
 def known(root: Path | None) -> dict[str, Path]:
     """The file of each contract; one in `<root>/contracts/` goes before a built-in one."""
-    folders = [builtin_folder(), *([root / "contracts"] if root else [])]
-    return {path.stem: path for folder in folders for path in sorted(folder.glob("*.toml"))}
+    return {path.stem: path for folder in folders(root) for path in sorted(folder.glob("*.toml"))}
+
+
+def folders(root: Path | None) -> list[Path]:
+    """Where contracts are; a later folder goes before an earlier one."""
+    return [BUILTIN_FOLDER, *([root / "contracts"] if root else [])]
 
 
 def path_of(name: str, root: Path | None = None) -> Path:
     """The file of a contract. Raises ContractError."""
+    # The folders are listed for the message only: each job asks for its contract.
+    for folder in reversed(folders(root)):
+        path = folder / f"{name}.toml"
+        if path.parent == folder and path.is_file():
+            return path
     found = known(root)
-    if name not in found:
-        raise ContractError(
-            f"no contract named '{name}'{did_you_mean(name, found)} (known contracts: {', '.join(sorted(found))})"
-        )
-    return found[name]
+    raise ContractError(
+        f"no contract named '{name}'{did_you_mean(name, found)} (known contracts: {', '.join(sorted(found))})"
+    )
 
 
 def load(name: str, root: Path | None = None) -> Contract:

@@ -185,6 +185,5 @@ def parse(text: str, shown: str) -> Contract:
     return contract.model_copy(update={"sha256": hashlib.sha256(text.encode()).hexdigest()})
 
 
-def builtin_folder() -> Path:
-    """Where the contracts that ship with the package are."""
-    return Path(__file__).parent / "builtin"
+BUILTIN_FOLDER = Path(__file__).parent / "builtin"
+"""Where the contracts that ship with the package are."""

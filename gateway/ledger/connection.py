@@ -1,12 +1,13 @@
-"""The ledger's one writing connection of a process: opening, migrating, transactions."""
+"""The ledger's one writing connection of a process, and those that read: opening, migrating, transactions."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import sqlite3
+from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -46,22 +47,30 @@ def make_file(path: Path) -> None:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, FILE_MODE))
 
 
-class Ledger:
-    """The ledger of one data directory. Safe to use from any thread; one connection, one lock.
+def connected(path: Path) -> sqlite3.Connection:
+    """A connection that any thread may use, one at a time."""
+    connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    connection.row_factory = sqlite3.Row
+    return connection
 
-    `db` is the sqlite-utils database of that connection. Writes happen inside `transaction()` only.
+
+class Ledger:
+    """The ledger of one data directory. Safe to use from any thread; one connection writes, under one lock.
+
+    `db` is the sqlite-utils database of that connection. Writes happen inside `transaction()` only. Who has no
+    transaction reads by a connection beside it and waits for nobody: the sessions of one tenant could keep the jobs
+    of another waiting by their questions alone.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock = TurnLock()
+        self._readers: deque[sqlite3.Connection] = deque()
+        """Those that nobody reads by right now."""
         try:
             if path != IN_MEMORY:
                 make_file(path)
-            self._connection = sqlite3.connect(
-                path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False
-            )
-            self._connection.row_factory = sqlite3.Row
+            self._connection = connected(path)
             self._connection.execute("PRAGMA journal_mode = WAL")
             # NORMAL could lose a commit that was acknowledged to a client when power fails.
             self._connection.execute("PRAGMA synchronous = FULL")
@@ -99,14 +108,32 @@ class Ledger:
 
     def rows(self, sql: str, parameters: Any = ()) -> list[sqlite3.Row]:
         """The rows of a query."""
-        with self._lock:
-            return self._connection.execute(sql, parameters).fetchall()
+        with self._reading() as connection:
+            return connection.execute(sql, parameters).fetchall()
 
     def row(self, sql: str, parameters: Any = ()) -> sqlite3.Row | None:
         """The first row of a query, or None."""
-        with self._lock:
-            found: sqlite3.Row | None = self._connection.execute(sql, parameters).fetchone()
+        # Closed, as a cursor with rows left would keep its connection in the past.
+        with self._reading() as connection, closing(connection.execute(sql, parameters)) as cursor:
+            found: sqlite3.Row | None = cursor.fetchone()
             return found
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        """Inside a transaction the connection that sees what it has done; else one of those that only read."""
+        if self._lock.is_mine() or self.path == IN_MEMORY:
+            with self._lock:
+                yield self._connection
+            return
+        try:
+            connection = self._readers.pop()
+        except IndexError:
+            connection = connected(self.path)
+            connection.execute("PRAGMA query_only = ON")
+        try:
+            yield connection
+        finally:
+            self._readers.append(connection)
 
     def note_transition(self, kind: str, subject: str, old: str | None, new: str, reason: str | None = None) -> None:
         """Append one transition of an upload, a drop or a job. Belongs into the transaction that makes it."""
@@ -140,4 +167,7 @@ class Ledger:
 
     def close(self) -> None:
         with self._lock:
+            while self._readers:
+                self._readers.pop().close()
+            # The last one, which takes the write-ahead log into the file.
             self._connection.close()

@@ -133,7 +133,8 @@ def settled(ledger: Ledger, now: datetime, latest: datetime, limit: int) -> list
     Each tenant has an equal part of the `limit`: thousands of one keep no other from the next claim. None settles
     later than `latest`: one that says so is from before the clock was set back, and has settled.
     """
-    waiting = "state IN ('landed', 'settling', 'queued')"  # As the index has it.
+    # As the index has it; only this condition is put in, and every value is bound.
+    waiting = "state IN ('landed', 'settling', 'queued')"
     tenants = ledger.rows(f"SELECT DISTINCT tenant FROM drops INDEXED BY drops_settling WHERE {waiting}")  # noqa: S608
     found = [
         drop_row(row)

@@ -346,7 +346,8 @@ def move(
     """One transition, guarded by the old status; LedgerError when the job is in another."""
     assignments = "".join(f", {column} = ?" for column in columns)
     with ledger.transaction() as connection:
-        status = get(ledger, job_id).status
+        found = connection.execute("SELECT status FROM jobs WHERE id = ?", (job_id,)).fetchone()
+        status = found["status"] if found else "unknown"
         if status not in old:
             raise LedgerError(f"job {job_id} is {status}, not {' or '.join(old)}")
         # Only our own names of columns are put together; every value is bound.

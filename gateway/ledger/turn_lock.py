@@ -76,6 +76,10 @@ class TurnLock:
                     # Only the one whose turn it is: to wake all who wait, each time, would keep the machine busy.
                     self._waiting[self._chosen()[0]].told.set()
 
+    def is_mine(self) -> bool:
+        """Whether the calling thread has it."""
+        return self._owner == threading.get_ident()
+
     def _takes(self, me: int, tenant: str) -> bool:
         """Take it, if that may be."""
         with self._guard:

@@ -5,6 +5,8 @@ What stands in the inbox itself is not here: the folder says it, with the files 
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import suppress
 from typing import NamedTuple
 
 from gateway.ledger.connection import Ledger
@@ -23,6 +25,17 @@ HELD = """
     WHERE tenant = ? AND feed = ? AND state IN ('landed', 'settling', 'queued', 'held')
     AND state = 'held' AND claimed_at IS NOT NULL
 """
+QUEUE = "SELECT 1 FROM jobs INDEXED BY jobs_queued WHERE tenant = ? AND status = 'queued' LIMIT 1 OFFSET ?"
+# Two ranges beside the tenant, as a thousand of its own rows are not to be walked through.
+OTHERS = [
+    # Only these words of our own are put in; every value is bound.
+    f"SELECT 1 FROM {table} WHERE tenant {beside} ? AND {states} LIMIT 1"  # noqa: S608
+    for table, states in (
+        ("drops INDEXED BY drops_unfinished", "state IN ('landed', 'settling', 'queued', 'claimed')"),
+        ("uploads INDEXED BY uploads_open", "state IN ('open', 'incomplete') AND state = 'open'"),
+    )
+    for beside in ("<", ">")
+]
 
 
 class Waiting(NamedTuple):
@@ -42,3 +55,15 @@ def outside_the_inbox(ledger: Ledger, tenant: str, feed: str) -> Waiting:
         if found := ledger.row(query, (tenant, feed)):
             files, size = files + found["files"], size + found["bytes"]
     return Waiting(files, size)
+
+
+def floods(ledger: Ledger, tenant: str, long: int) -> bool:
+    """Whether so many jobs of a tenant are queued while another one's files are processed or uploaded.
+
+    Reads no more of the queue than that. False when the ledger cannot be asked.
+    """
+    with suppress(sqlite3.Error):
+        return ledger.row(QUEUE, (tenant, long - 1)) is not None and any(
+            ledger.row(query, (tenant,)) is not None for query in OTHERS
+        )
+    return False

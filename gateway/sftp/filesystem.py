@@ -27,6 +27,7 @@ from gateway.sftp.inbox import Inbox, clock_time
 from gateway.sftp.limits import Handles
 from gateway.sftp.names import Names
 from gateway.sftp.paths import Place, feed_root, list_below, normal, open_below, place_of, stat_below
+from gateway.sftp.pressure import BackPressure
 from gateway.sftp.room import space
 from gateway.sftp.uploads import Login, Uploads, event_of
 
@@ -49,6 +50,7 @@ class Filesystem(asyncssh.SFTPServer):
         uploads: Uploads,
         audit: AuditQueue,
         handles: Handles,
+        pressure: BackPressure,
     ) -> None:
         super().__init__(channel)
         self._handles = handles
@@ -59,6 +61,7 @@ class Filesystem(asyncssh.SFTPServer):
         self._inbox = inbox
         self._uploads = uploads
         self._audit = audit
+        self._pressure = pressure
 
     def format_user(self, uid: int | None) -> str:
         return self._login.username
@@ -210,6 +213,7 @@ class Filesystem(asyncssh.SFTPServer):
     @answered
     async def _finish(self, handle: OpenUpload) -> None:
         await asyncio.to_thread(self._uploads.finish, handle)
+        await self._pressure.hold_back(self._login.tenant)
 
     async def _break_off(self, handle: OpenUpload) -> None:
         """Must not raise: the handles after this one would stay open."""

@@ -25,6 +25,7 @@ from gateway.sftp.limits import Doors, Handles, Sessions, allow_descriptors
 from gateway.sftp.login import LoginServer
 from gateway.sftp.loop_shares import LoopShares
 from gateway.sftp.names import Names
+from gateway.sftp.pressure import BackPressure
 from gateway.sftp.proving import check_connection
 from gateway.sftp.session import SftpSession
 from gateway.sftp.uploads import Login, Uploads, Wakes, event_of
@@ -45,6 +46,7 @@ class SftpListener:
         self._keyring = Keyring(live)
         self._doors = Doors()
         self._shares = LoopShares()
+        self._pressure = BackPressure(ledger)
         self._handles = Handles()
         self._sessions_by_tenant = Sessions()
         self._bandwidth = Bandwidth()
@@ -102,6 +104,7 @@ class SftpListener:
             self._acceptor.close()
             await self._acceptor.wait_closed()
             self._acceptor = None
+        self._pressure.release()
         await asyncio.to_thread(self._uploads.drain, drain_seconds)
         connections, sessions = list(self._connections), list(self._sessions)
         for connection in connections:
@@ -142,6 +145,7 @@ class SftpListener:
                 uploads=self._uploads,
                 audit=self._audit,
                 handles=self._handles,
+                pressure=self._pressure,
             )
 
         def end(session: SftpSession) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -55,3 +56,27 @@ def test_an_error_in_the_block_undoes_it(ledger: Ledger) -> None:
     with ledger.transaction() as connection:
         connection.execute(TRANSITION, ("kept",))
     assert committed(ledger) == ["kept"]
+
+
+def test_who_has_no_transaction_reads_what_is_committed_and_waits_for_nobody(ledger: Ledger) -> None:
+    with ThreadPoolExecutor(1) as other, ledger.transaction() as connection:
+        connection.execute(TRANSITION, ("mine",))
+        # With the lock it would wait for the end of this block, which waits for it.
+        assert other.submit(ledger.rows, "SELECT subject FROM transitions").result(30) == []
+        assert [row["subject"] for row in ledger.rows("SELECT subject FROM transitions")] == ["mine"]
+    found = ledger.row("SELECT subject FROM transitions")
+    assert found is not None
+    assert found["subject"] == "mine"
+
+
+def test_a_row_that_was_read_keeps_no_reader_in_the_past(ledger: Ledger) -> None:
+    for subject in ("first", "second"):
+        with ledger.transaction() as connection:
+            connection.execute(TRANSITION, (subject,))
+        assert ledger.row("SELECT subject FROM transitions ORDER BY id") is not None
+        assert len(ledger.rows("SELECT subject FROM transitions")) == len(committed(ledger))
+
+
+def test_a_reader_cannot_write(ledger: Ledger) -> None:
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        ledger.rows("DELETE FROM transitions")

@@ -1,0 +1,58 @@
+"""What a drop costs does not grow with the ledger: every statement on its way goes by an index."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from gateway.ledger import connection
+from tests.pickup.conftest import Site, until
+
+EVENTS = b"identity,evtName,ts\nann,Seen,1767225600\n"
+READS = re.compile(r"\s*(SELECT|UPDATE|DELETE)")
+# An index over what is under way only, and not over what has ended.
+PARTIAL = re.compile(r"CREATE INDEX (\w+) .*WHERE", re.DOTALL)
+
+
+def test_every_statement_on_a_drops_way_goes_by_an_index(
+    make_site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    statements: set[str] = set()
+    original = connection.connected
+
+    def traced(path: Path) -> sqlite3.Connection:
+        made = original(path)
+        made.set_trace_callback(statements.add)
+        return made
+
+    monkeypatch.setattr(connection, "connected", traced)
+    site = make_site()
+    with site.picking_up():
+        for number in range(2):
+            site.upload(f"{number}.csv")
+            site.upload(f"{number}.csv", EVENTS, "events")
+            site.upload("same.csv", feed="repeats")
+        until(lambda: ended(site.settings.ledger_path) == 6)
+    statements = {one for one in statements if READS.match(one) and "sqlite_master" not in one}
+    assert len(statements) > 20
+    assert walks(site.settings.ledger_path, statements) == []
+
+
+def ended(ledger: Path) -> int:
+    """By a connection of its own, whose statements are not looked at."""
+    with closing(sqlite3.connect(ledger)) as asked:
+        return int(asked.execute("SELECT count(*) FROM jobs WHERE status IN ('completed', 'failed')").fetchone()[0])
+
+
+def walks(ledger: Path, statements: set[str]) -> list[tuple[str, str]]:
+    """The steps that read a whole table, or a whole index over all that ever was; with their statements."""
+    with closing(sqlite3.connect(ledger)) as asked:
+        indices = asked.execute("SELECT sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL")
+        partial = {match[1] for (sql,) in indices if (match := PARTIAL.match(sql))}
+        plans = [(sql, row[3]) for sql in statements for row in asked.execute(f"EXPLAIN QUERY PLAN {sql}")]
+    return sorted((step, sql) for sql, step in plans if step.startswith("SCAN") and not set(step.split()) & partial)
