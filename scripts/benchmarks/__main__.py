@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from scripts.benchmarks import neighbour, validation
+from scripts.benchmarks import drops, neighbour, validation
 from scripts.benchmarks.generate import ROWS
 
 QUICK_ROWS = 20_000
+MEASURES = ("validation", "drops", "neighbour")
 
 
 @click.command()
@@ -23,7 +25,7 @@ QUICK_ROWS = 20_000
 @click.option("--pairs", type=click.IntRange(1), default=5, show_default=True, help="How often the two run in turn.")
 @click.option("--rows", type=click.IntRange(100), default=ROWS, show_default=True, help="Rows of the file.")
 @click.option("--folder", type=click.Path(path_type=Path), default=Path(".bench"), show_default=True)
-@click.option("--only", type=click.Choice(["validation", "neighbour"]), help="Only this one.")
+@click.option("--only", type=click.Choice(MEASURES), help="Only this one.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def bench(quick: bool, pairs: int, rows: int, folder: Path, only: str | None, as_json: bool) -> None:
     """Measure the gateway beside its peers, each in turn on the same machine and files; and one tenant's throughput
@@ -34,11 +36,12 @@ def bench(quick: bool, pairs: int, rows: int, folder: Path, only: str | None, as
     folder = folder.resolve()
     if quick:
         pairs, rows = 1, QUICK_ROWS
-    results: dict[str, list[dict[str, Any]]] = {}
-    if only != "neighbour":
-        results["validation"] = [validation.compare(form, rows, pairs, folder) for form in ("ndjson", "csv")]
-    if only != "validation":
-        results["neighbour"] = neighbour.compare(pairs, folder, quick=quick)
+    measures: dict[str, Callable[[], list[dict[str, Any]]]] = {
+        "validation": lambda: [validation.compare(form, rows, pairs, folder) for form in ("ndjson", "csv")],
+        "drops": lambda: drops.compare(pairs, folder, quick=quick),
+        "neighbour": lambda: neighbour.compare(pairs, folder, quick=quick),
+    }
+    results = {name: measure() for name, measure in measures.items() if only in (None, name)}
     if as_json:
         click.echo(json.dumps(results, indent=2))
         return
@@ -85,7 +88,18 @@ def table_of_neighbours(results: list[dict[str, Any]]) -> Table:
     return table
 
 
-TABLES = {"validation": table_of, "neighbour": table_of_neighbours}
+def table_of_figures(results: list[dict[str, Any]]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("what", "figure", "median (min to max)"):
+        table.add_column(column, justify="right" if column.startswith("median") else "left")
+    for result in results:
+        for number, (name, found) in enumerate(result["figures"].items()):
+            spread = f"{found['median']:,.1f} ({found['min']:,.1f} to {found['max']:,.1f})"
+            table.add_row("" if number else result["what"], name, spread)
+    return table
+
+
+TABLES = {"validation": table_of, "drops": table_of_figures, "neighbour": table_of_neighbours}
 
 if __name__ == "__main__":
     bench()
