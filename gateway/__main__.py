@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from gateway.cli import gateway
-
 if __name__ == "__main__":
+    # Only here: a worker process runs this module too, under another name.
+    from gateway.cli import gateway
+
     gateway(prog_name="gateway")

@@ -14,7 +14,6 @@ import structlog
 
 from gateway import contracts
 from gateway.alarm import Alarm
-from gateway.allowance import allowance_of
 from gateway.config import LiveSettings, Settings, TenantSettings
 from gateway.contracts import samples
 from gateway.engine import Engine
@@ -45,8 +44,10 @@ AT_ONCE = 130
 Announce = Callable[[str], None]
 
 
-async def serve(live: LiveSettings, announce: Announce) -> None:
+async def serve(live: LiveSettings, engine: Engine, announce: Announce) -> None:
     """Serve until SIGTERM or SIGINT, then drain: no new logins, running jobs end or go back to the queue.
+
+    The engine may be launched already; in the end it is stopped.
 
     A second signal ends the process at once; the next start takes up what was left. Raises AlreadyServing,
     ConfigError, LedgerError, and GatewayError when the port cannot be had.
@@ -60,8 +61,6 @@ async def serve(live: LiveSettings, announce: Announce) -> None:
         make_folders(settings)
         check_data_dir(settings)
         ledger = Ledger(settings.ledger_path)
-        several = len(settings.tenants) > 1
-        engine = Engine(settings.gateway.engine.workers, allowance_of(settings.gateway.engine), patient=several)
         stopping = stop_on_signals(engine)
         try:
             await asyncio.to_thread(engine.start)

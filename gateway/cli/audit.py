@@ -15,7 +15,7 @@ from gateway.cli.listing import print_list
 from gateway.cli.options import config_option
 from gateway.ledger import audit as ledger_audit
 from gateway.ledger.audit import Event
-from gateway.ledger.migrations import AUDITED
+from gateway.ledger.states import AUDITED
 
 COLUMNS = ("AT (UTC)", "WHAT", "RESULT", "TENANT", "USER", "ADDRESS", "OF", "BYTES", "DETAIL", "KEY", "CLIENT")
 AGO = re.compile(r"(\d+)([smhd])")

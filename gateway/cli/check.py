@@ -51,7 +51,9 @@ def check(
     from gateway.cli.show_report import exit_code, show
     from gateway.config import FeedSettings, TenantSettings, checked
     from gateway.ledger import new_id
-    from gateway.pipeline import Drop, outcome_of, publish
+    from gateway.pipeline.drop import Drop
+    from gateway.pipeline.process import outcome_of
+    from gateway.pipeline.publish import publish
 
     contract = contracts.load(name, root)
     zone = checked(TenantSettings, {"timezone": timezone}, "--timezone").timezone

@@ -15,7 +15,7 @@ from gateway.cli.options import config_option
 from gateway.ledger import drops as ledger_drops
 from gateway.ledger import holds
 from gateway.ledger.drops import DropRow
-from gateway.ledger.migrations import DROP_STATES
+from gateway.ledger.states import DROP_STATES
 from gateway.ledger.transitions import history
 
 COLUMNS = ("LANDED (UTC)", "FEED", "FILE", "GEN", "STATE", "SINCE (UTC)", "WHY", "DROP")

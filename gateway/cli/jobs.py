@@ -24,8 +24,8 @@ from gateway.ledger import Ledger
 from gateway.ledger import drops as ledger_drops
 from gateway.ledger import jobs as ledger_jobs
 from gateway.ledger.jobs import JobRow
-from gateway.ledger.migrations import JOB_STATUSES
 from gateway.ledger.quarantine import Quarantined, quarantined
+from gateway.ledger.states import JOB_STATUSES
 from gateway.ledger.transitions import Transition, history
 
 JSON_OPTION = click.option("--json", "as_json", is_flag=True, help="Print JSON.")

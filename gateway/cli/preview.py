@@ -29,7 +29,7 @@ def preview(file: Path, name: str, rows: int, root: Path) -> None:
     from gateway.config import FeedSettings
     from gateway.contracts.codes import CODES
     from gateway.errors import CutOff, DropRefused
-    from gateway.pipeline import Drop
+    from gateway.pipeline.drop import Drop
     from gateway.pipeline.preview import preview as look
 
     drop = Drop(

@@ -12,7 +12,7 @@ from gateway.cli.jobs import ID_SHOWN, JSON_OPTION, opened_ledger, show_one, sho
 from gateway.cli.listing import print_list, wide_console
 from gateway.cli.options import config_option
 from gateway.ledger import uploads as ledger_uploads
-from gateway.ledger.migrations import UPLOAD_STATES
+from gateway.ledger.states import UPLOAD_STATES
 from gateway.ledger.transitions import history
 from gateway.ledger.uploads import UploadRow
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from gateway.config import FeedSettings
+from gateway.contracts.date_formats import DATE_FORMATS
 from gateway.contracts.model import Column, Contract
-from gateway.contracts.times import DATE_FORMATS
 
 TYPE_WORDS = {
     "string": "text",

@@ -11,18 +11,18 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-import sqlite_utils
 import uuid_utils
 
 from gateway import clock
 from gateway.errors import LedgerError
-from gateway.ledger.migrations import ledger_migrations
 from gateway.ledger.turn_lock import TurnLock
 
 BUSY_SECONDS = 30.0
 IN_MEMORY = Path(":memory:")
 """The path of a ledger that is nowhere on the disk."""
 FILE_MODE = 0o640
+MIGRATIONS = 2
+"""How many there are. A ledger says in its `user_version` how many it has had."""
 
 
 def new_id() -> str:
@@ -54,12 +54,26 @@ def connected(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def version_of(connection: sqlite3.Connection) -> int:
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    return version
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    # Only where there is something to do: sqlite-utils brings numpy along, a tenth of a second at each start.
+    import sqlite_utils
+
+    from gateway.ledger.migrations import ledger_migrations
+
+    ledger_migrations.apply(sqlite_utils.Database(connection))
+    connection.execute(f"PRAGMA user_version = {MIGRATIONS}")
+
+
 class Ledger:
     """The ledger of one data directory. Safe to use from any thread; one connection writes, under one lock.
 
-    `db` is the sqlite-utils database of that connection. Writes happen inside `transaction()` only. Who has no
-    transaction reads by a connection beside it and waits for nobody: the sessions of one tenant could keep the jobs
-    of another waiting by their questions alone.
+    Writes happen inside `transaction()` only. Who has no transaction reads by a connection beside it and waits for
+    nobody: the sessions of one tenant could keep the jobs of another waiting by their questions alone.
     """
 
     def __init__(self, path: Path) -> None:
@@ -75,11 +89,11 @@ class Ledger:
             # NORMAL could lose a commit that was acknowledged to a client when power fails.
             self._connection.execute("PRAGMA synchronous = FULL")
             self._connection.execute("PRAGMA foreign_keys = ON")
-            self.db = sqlite_utils.Database(self._connection)
-            # Two processes that start together must not both apply a migration: ours is IMMEDIATE,
-            # and sqlite-utils' own transactions nest inside it as savepoints.
-            with self.transaction():
-                ledger_migrations.apply(self.db)
+            if version_of(self._connection) < MIGRATIONS:
+                # Two processes that start together must not both apply a migration: ours is IMMEDIATE,
+                # and sqlite-utils' own transactions nest inside it as savepoints.
+                with self.transaction():
+                    migrate(self._connection)
         except (sqlite3.Error, OSError) as error:
             raise LedgerError(f"{path}: the ledger cannot be opened: {error}") from error
 

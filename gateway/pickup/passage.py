@@ -12,7 +12,7 @@ from pathlib import Path
 
 import structlog
 
-from gateway import clock, pipeline
+from gateway import clock
 from gateway.config import FeedSettings, Settings
 from gateway.engine import Engine, EngineStopped, PipelineCrashed
 from gateway.errors import DropRefused, WorkerDied
@@ -25,6 +25,7 @@ from gateway.pickup.describe import describe, digest
 from gateway.pickup.holding import holding
 from gateway.pickup.sequence import hold_behind, kinds_of_feeds, profiles_before
 from gateway.pipeline.drop import Drop, Outcome, Suspect
+from gateway.pipeline.publish import publish
 
 log = structlog.get_logger()
 
@@ -106,7 +107,7 @@ class Passage:
     def fail(self, drop: Drop, staging: Path, message: str) -> Outcome:
         """The outcome of a job that the gateway itself could not do: with a report that says so."""
         log.error("job failed on our side", job=self.job.id, tenant=drop.tenant, feed=drop.feed, reason=message)
-        return pipeline.fail(drop, staging, code=OUR_FAULT, message=message, hint=OUR_FAULT_HINT)
+        return refuse(drop, staging, DropRefused(OUR_FAULT, message, hint=OUR_FAULT_HINT))
 
     def note_progress(self, word: str) -> None:
         if word == "processing":
@@ -133,7 +134,7 @@ class Passage:
 
     def publish(self, outcome: Outcome) -> None:
         try:
-            pipeline.publish(outcome, self.staging, self.outbox)
+            publish(outcome, self.staging, self.outbox)
         except FileNotFoundError as error:
             # After a kill in the middle, and the partner has removed what was published already: make it anew.
             log.warning("staged results are gone", job=self.job.id, file=error.filename)
@@ -188,8 +189,11 @@ class Passage:
 
 
 def refuse(drop: Drop, staging: Path, refused: DropRefused) -> Outcome:
-    """The outcome of a drop that is turned away without the pipeline."""
-    return pipeline.fail(drop, staging, code=refused.code, message=refused.message, hint=refused.hint)
+    """The outcome of a drop that is turned away without a worker."""
+    # Few drops end so, and the report brings polars into this process: the gateway starts without it.
+    from gateway.pipeline.process import fail
+
+    return fail(drop, staging, code=refused.code, message=refused.message, hint=refused.hint)
 
 
 def refusal(row: DropRow, sha256: str) -> DropRefused | None:

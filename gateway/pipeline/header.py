@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from gateway.config import did_you_mean
 from gateway.contracts import Contract
-from gateway.contracts.times import DATE_FORMATS, DATE_HEADER, UNIX_NAMES
+from gateway.contracts.date_formats import DATE_FORMATS, DATE_HEADER, UNIX_NAMES
 from gateway.errors import CutOff, DropRefused
 from gateway.pipeline.nested import nested_columns
 from gateway.pipeline.problems import Problems

@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from gateway.contracts import Contract, times
-from gateway.contracts.times import DATE_FORMATS, UNIX_NAMES
+from gateway.contracts.date_formats import DATE_FORMATS, TWIN_FORMATS, UNIX_NAMES
 from gateway.pipeline.findings import Check
 
 # The text of a column before it was put into normal form.
@@ -89,7 +89,7 @@ class TimeColumn:
     @property
     def fits_two_formats(self) -> pl.Expr:
         """True for a date such as 03/04/2024, which another format reads as another day."""
-        other = times.TWIN_FORMATS.get(self.format)
+        other = TWIN_FORMATS.get(self.format)
         if other is None:
             return pl.lit(False)
         meant, twin = times.parse_date(self.text, self.format, "UTC"), times.parse_date(self.text, other, "UTC")

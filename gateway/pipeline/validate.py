@@ -11,6 +11,7 @@ import polars as pl
 from ua_parser import parse as parse_user_agent
 
 from gateway.contracts import Contract, times, value_types
+from gateway.contracts.date_formats import DATE_HEADER
 from gateway.contracts.model import Column, Conditions
 from gateway.pipeline import damage, json_columns
 from gateway.pipeline.damage import IdTallies
@@ -331,7 +332,7 @@ def with_time(frame: pl.DataFrame, terms: Terms, findings: Findings) -> pl.DataF
 def time_source(name: str, terms: Terms) -> tuple[str, pl.Expr]:
     """The column of the rows' time, and its moments: `ts<dd/MM/yyyy HH:mm:ss>` is the time column with a format."""
     for header, declared in terms.dates:
-        match = times.DATE_HEADER.match(header)
+        match = DATE_HEADER.match(header)
         if match and match["name"] == name:
             return header, times.parse_date(pl.col(header), declared, terms.zone)
     return name, pl.col(name)

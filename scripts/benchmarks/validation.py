@@ -28,7 +28,9 @@ def ours(path: Path, out: Path) -> dict[str, Any]:
     """The gateway's pipeline with every rule on: hash, read, validate, order, write, fsync, publish."""
     from gateway import contracts
     from gateway.config import FeedSettings
-    from gateway.pipeline import Drop, outcome_of, publish
+    from gateway.pipeline.drop import Drop
+    from gateway.pipeline.process import outcome_of
+    from gateway.pipeline.publish import publish
 
     contract = contracts.load("userpilot-import")
     start = time.perf_counter()

@@ -106,8 +106,8 @@ def lose_patience() -> None:
 
 def limit_memory() -> None:
     """`memory_bytes` is how much a worker may take beyond what it has when it is ready."""
-    pipeline: Any = importlib.import_module("gateway.pipeline")
-    warm_up = pipeline.warm_up
+    warm: Any = importlib.import_module("gateway.pipeline.warm")
+    warm_up = warm.warm_up
 
     def warm_up_and_limit() -> None:
         warm_up()
@@ -116,7 +116,7 @@ def limit_memory() -> None:
             limit = pages * resource.getpagesize() + more
             resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
-    pipeline.warm_up = warm_up_and_limit
+    warm.warm_up = warm_up_and_limit
 
 
 place((*CRASHES, *ERRORS, OF_THE_CLIENT, TEMPORARY))

@@ -144,7 +144,7 @@ BEGUN = (
 )
 
 IN_THE_WORKER = (
-    Point("the worker has begun", "put", "before", "gateway.pipeline", "process", victim="worker"),
+    Point("the worker has begun", "put", "before", PROCESS, "process", victim="worker"),
     Point("the file is opened", "put", "after", PROCESS, "opened", victim="worker"),
     Point("the rows are judged", "put", "after", PROCESS, "judge", victim="worker"),
     Point("the rejected rows are written", "put", "after", STAGING, "Staging.write", nth=1, victim="worker"),
@@ -153,7 +153,7 @@ IN_THE_WORKER = (
     Point("the errors are written", "put", "after", STAGING, "Staging.write", nth=3, victim="worker"),
     Point("the page is written", "put", "after", STAGING, "Staging.write", nth=4, victim="worker"),
     Point("the report is written", "put", "after", STAGING, "Staging.write", nth=5, victim="worker"),
-    Point("the worker is done", "put", "after", "gateway.pipeline", "process", victim="worker"),
+    Point("the worker is done", "put", "after", PROCESS, "process", victim="worker"),
 )
 
 PUBLISHED = (

@@ -17,7 +17,8 @@ import pytest
 from gateway import contracts
 from gateway.config import FeedSettings
 from gateway.contracts import Contract
-from gateway.pipeline import Drop, Outcome, outcome_of
+from gateway.pipeline.drop import Drop, Outcome
+from gateway.pipeline.process import outcome_of
 
 AS_OF = datetime(2024, 8, 1, 12, 0, tzinfo=UTC)
 

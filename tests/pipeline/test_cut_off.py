@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 from gateway import contracts
 from gateway.config import FeedSettings
 from gateway.engine import Engine
-from gateway.pipeline import Drop, Suspect, process
 from gateway.pipeline import records as framing
+from gateway.pipeline.drop import Drop, Suspect
+from gateway.pipeline.process import process
 from tests.pipeline.conftest import AS_OF, Result, records, run_pipeline
 
 PROFILES, EVENTS, USERPILOT = "clevertap-profiles", "clevertap-events", "userpilot-import"

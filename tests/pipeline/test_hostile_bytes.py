@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 from gateway import contracts
 from gateway.config import FeedSettings
-from gateway.pipeline import process
 from gateway.pipeline.drop import Drop, OnCutOff, Outcome, Suspect
+from gateway.pipeline.process import process
 from tests.pipeline.conftest import AS_OF
 
 EXAMPLES = int(os.environ.get("HOSTILE_EXAMPLES", "25"))

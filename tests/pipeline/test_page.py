@@ -14,11 +14,13 @@ from typing import Any
 import polars as pl
 import pytest
 
-from gateway import contracts, pipeline
+from gateway import contracts
 from gateway.config import FeedSettings
 from gateway.contracts.codes import CODES
-from gateway.pipeline import Drop, histogram
+from gateway.pipeline import histogram
+from gateway.pipeline.drop import Drop
 from gateway.pipeline.page import size, when
+from gateway.pipeline.process import fail
 from tests.pipeline.conftest import AS_OF, Result, Run
 
 USERPILOT, PROFILES, EVENTS = "userpilot-import", "clevertap-profiles", "clevertap-events"
@@ -175,7 +177,7 @@ def test_a_failure_of_the_gateway_does_not_blame_the_file(tmp_path: Path) -> Non
         job_id="job-1", tenant="acme", feed="feed", name="a.csv", generation=1, path=tmp_path / "gone", sha256="",
         as_of=AS_OF, uploaded_by=None, contract=contracts.load(PROFILES), policy=FeedSettings(contract=PROFILES),
     )  # fmt: skip
-    pipeline.fail(drop, tmp_path / "out", "gateway_failure", "a worker died")
+    fail(drop, tmp_path / "out", "gateway_failure", "a worker died")
     page = Page((tmp_path / "out" / "report.html").read_text(encoding="utf-8"))
     assert page.verdict == "We could not process this file."
     assert "Your file is not at fault" in page.text

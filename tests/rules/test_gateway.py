@@ -22,7 +22,7 @@ import pytest
 from gateway import clock, contracts
 from gateway.ledger import Ledger, jobs
 from gateway.ledger.jobs import JobRow
-from gateway.ledger.migrations import JOB_STATUSES
+from gateway.ledger.states import JOB_STATUSES
 from gateway.ledger.transitions import history
 from tests.conftest import clean_environment, command
 from tests.rules.conftest import ndjson, record, table

@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
-from gateway import contracts, pipeline
+from gateway import contracts
 from gateway.config import FeedSettings
-from gateway.pipeline import Drop
+from gateway.pipeline.drop import Drop
+from gateway.pipeline.process import outcome_of
+from gateway.pipeline.publish import publish
 from tests.pipeline.conftest import AS_OF
 from tests.rules.conftest import Run, ndjson, record, table
 
@@ -180,8 +182,8 @@ def test_results_lie_beside_each_other_under_the_name_of_the_drop_and_the_report
     tmp_path: Path, generation: int, prefix: str
 ) -> None:
     drop = drop_of(tmp_path, MIXED, generation=generation)
-    outcome = pipeline.outcome_of(drop, tmp_path / "out")
-    pipeline.publish(outcome, tmp_path / "out", tmp_path / "outbox")
+    outcome = outcome_of(drop, tmp_path / "out")
+    publish(outcome, tmp_path / "out", tmp_path / "outbox")
     folder = tmp_path / "outbox" / "2024"
     report = json.loads((folder / f"{prefix}.report.json").read_text())
     original, *written = report["files"]
@@ -213,7 +215,7 @@ def test_bytes_that_came_before_are_counted_as_no_rows_and_name_the_first_job(ru
 @pytest.mark.parametrize("result_format", ["csv", "ndjson", "parquet"])
 def test_the_feed_chooses_the_format_of_the_accepted_rows(tmp_path: Path, result_format: str) -> None:
     policy = FeedSettings.model_validate({"contract": PROFILES, "result_format": result_format})
-    outcome = pipeline.outcome_of(drop_of(tmp_path, MIXED, policy=policy), tmp_path / "out")
+    outcome = outcome_of(drop_of(tmp_path, MIXED, policy=policy), tmp_path / "out")
     names = [file.name for file in outcome.files]
     assert f"2024/July.csv.accepted.{result_format}" in names
     assert "2024/July.csv.rejected.csv" in names
