@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 import langcodes
 import polars as pl
@@ -23,7 +23,9 @@ EMAIL = (
 )
 HOSTNAME = r"^(?:[{L}_](?:[{L}_-]*[{L}_])?\.)*[{L}_](?:[{L}_-]*[{L}_])?\.?(?::[0-9]{1,5})?$"
 ASCII, UNICODE = "A-Za-z0-9", r"\p{L}\p{N}"
-LONG_LABEL = r"[^.@]{64}"
+LONG_LABEL, LONG_BYTES = r"[^.@]{64}", 64
+# To look for distinct texts among so few costs more than to judge them all.
+FEW = 1000
 IP_LITERAL = r"^\[[0-9A-Fa-f:.]+\](?::[0-9]{1,5})?$"
 URL = r"^[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#@\s]*@)?(\[[0-9A-Fa-f:.]+\]|[^/?#@:\[\]\s]+)(?::[0-9]{0,5})?((?:/[^?#\s]*)?)(?:[?#][^\s]*)?$"
 INTEGER = r"^[+-]?[0-9]{1,18}$"
@@ -79,18 +81,20 @@ def hostname(text: pl.Expr) -> pl.Expr:
 
 def fitting(texts: pl.Series, pattern: str, bytes_max: int) -> pl.Series:
     """The texts that fit the pattern, stripped; null for the others. Each distinct text is judged once."""
-    distinct = texts.unique().drop_nulls()
-    bare = distinct.str.strip_chars()
-    fits = bare.str.contains(pattern.replace("{L}", ASCII))
+    bare = texts.str.strip_chars()
+    distinct = bare if len(bare) <= FEW else bare.unique()
+    fits = distinct.str.contains(pattern.replace("{L}", ASCII))
     if not fits.all():
-        fits |= bare.str.contains(pattern.replace("{L}", UNICODE))
-    fits &= (bare.str.len_bytes() <= bytes_max) & ((bare.str.len_bytes() < 64) | ~bare.str.contains(LONG_LABEL))
-    return only(texts, texts.is_not_null() if fits.all() else texts.is_in(distinct.filter(fits).implode()))
+        fits |= distinct.str.contains(pattern.replace("{L}", UNICODE))
+    sizes = distinct.str.len_bytes()
+    if (longest := sizes.max()) and int(str(longest)) >= LONG_BYTES:
+        fits &= (sizes <= bytes_max) & ((sizes < LONG_BYTES) | ~distinct.str.contains(LONG_LABEL))
+    return bare if fits.all() else only(bare, distinct.filter(fits).drop_nulls().to_list())
 
 
-def only(texts: pl.Series, mask: pl.Series) -> pl.Series:
-    """The texts that the mask selects, stripped; null for the others."""
-    return pl.select(pl.when(mask).then(texts.str.strip_chars())).to_series()
+def only(bare: pl.Series, good: list[str]) -> pl.Series:
+    """The texts that are among the good ones; null for the others."""
+    return bare.set(~bare.is_in(pl.Series([good], dtype=pl.List(pl.String))), None)
 
 
 def url(text: pl.Expr) -> pl.Expr:
@@ -126,12 +130,14 @@ def language(text: pl.Expr) -> pl.Expr:
 
 
 def known_languages(texts: pl.Series) -> pl.Series:
-    good = [tag for tag in texts.unique().drop_nulls().to_list() if is_language(tag)]
-    return only(texts, texts.is_in(pl.Series([good], dtype=pl.List(pl.String))))
+    bare = texts.str.strip_chars()
+    tags = (bare if len(bare) <= FEW else bare.unique()).drop_nulls().to_list()
+    good = [tag for tag in tags if is_language(tag)]
+    return bare if len(good) == len(tags) else only(bare, good)
 
 
-def is_language(tag: str) -> bool:
-    bare = tag.strip()
+@lru_cache(maxsize=10_000)
+def is_language(bare: str) -> bool:
     return bool(re.fullmatch(r"[A-Za-z0-9]{1,8}(?:-[A-Za-z0-9]{1,8})*", bare)) and langcodes.tag_is_valid(bare)
 
 

@@ -12,7 +12,13 @@ Result = TypeVar("Result")
 
 
 def mapped(function: Callable[[Item], Result], items: Iterable[Item], threads: int = 2) -> Iterator[Result]:
-    """The results in the order of the items; no more than `threads` of them wait to be used."""
+    """The results in the order of the items; no more than `threads` of them wait to be used.
+
+    With no threads all is done here: where there is little to do, a thread costs more than it saves.
+    """
+    if threads == 0:
+        yield from map(function, list(items))
+        return
     pending: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(threads) as pool:
         for item in items:

@@ -43,7 +43,8 @@ def checks(frame: pl.DataFrame, contract: Contract, found: frozenset[str]) -> It
 
 
 def warning(column: str, code: str, damaged: pl.Expr, what: str) -> Check:
-    return Check(column, code, damaged.fill_null(False), f"{column}: {what}", "warning", told_once=True)
+    told = f"{column}: {what}"
+    return Check(column, code, damaged.fill_null(False), told, "warning", told_once=True, value_in=column)
 
 
 def identifiers(names: list[str], contract: Contract) -> list[str]:
@@ -63,9 +64,12 @@ class IdWidths:
     first: dict[int, tuple[int, int]] = field(default_factory=dict)
 
     def add(self, frame: pl.DataFrame, name: str) -> None:
-        digits = frame.select(ROW, LINE, pl.col(name).alias("id")).filter(pl.col("id").str.contains(r"^[0-9]{1,18}$"))
-        if digits.height == 0:
+        if frame[name].null_count() == frame.height:
             return
+        is_number = frame[name].str.contains(r"^[0-9]{1,18}$")
+        if not is_number.any():
+            return
+        digits = frame.select(ROW, LINE, pl.col(name).alias("id")).filter(is_number)
         self.leading_zeros += int(digits["id"].str.starts_with("0").sum())
         self.largest = max(self.largest, digits.select(pl.col("id").cast(pl.Int64).max()).item())
         by_width = digits.group_by(pl.col("id").str.len_bytes().alias("width"), maintain_order=True).agg(

@@ -24,6 +24,8 @@ class Check:
 
     `message` may hold `{value}`. A `told_once` check makes one problem for all its rows; `choices` are the
     values that a wrong one may have been meant as; `drops_value` says that the row goes on without the value.
+    Where `null_in` is a column, only rows with a null there can break the rule; with `value_in`, only rows with a value
+    there. A chunk that has no such row need not be looked at.
     """
 
     column: str
@@ -35,33 +37,45 @@ class Check:
     told_once: bool = False
     drops_value: bool = False
     choices: tuple[str, ...] = ()
+    null_in: str = ""
+    value_in: str = ""
+
+    def can_break(self, frame: pl.DataFrame) -> bool:
+        """False where no row of the frame can break the rule."""
+        if self.null_in and frame[self.null_in].null_count() == 0:
+            return False
+        return not self.value_in or frame[self.value_in].null_count() < frame.height
 
 
 class Findings:
     """What the checks find in one chunk. `raw` has the values as they came, which problems show."""
 
     def __init__(self, raw: pl.DataFrame) -> None:
-        self.rejected = pl.repeat(False, raw.height, eager=True)
+        self.rejected = none_of(raw.height)
         self._raw = raw
         self._found: list[pl.DataFrame] = []
         self._told: list[tuple[Check, int, dict[str, Any]]] = []
 
-    def apply(self, frame: pl.DataFrame, checks: Iterable[Check]) -> list[pl.Series]:
-        """Judge all rows of `frame` by the checks; returns the mask of broken rows of each."""
-        listed = list(checks)
+    def apply(self, frame: pl.DataFrame, checks: Iterable[Check]) -> list[tuple[Check, pl.Series]]:
+        """Judge all rows of `frame` by the checks; returns those that are broken, each with the mask of its rows."""
+        listed = [check for check in checks if check.can_break(frame)]
+        if not listed:
+            return []
         masks = frame.select(check.broken.fill_null(True).alias(str(at)) for at, check in enumerate(listed))
+        broken = []
         for check, mask in zip(listed, masks.iter_columns(), strict=True):
             if len(mask) != frame.height:
                 raise AssertionError(f"{check.code}: {len(mask)} judgements of {frame.height} rows")
             if mask.any():
                 self._note(check, mask)
-        return masks.get_columns()
+                broken.append((check, mask))
+        return broken
 
     def add_faults(self, frame: pl.DataFrame, column: str, faults: dict[int, JsonFault]) -> None:
         """Values of a column that are not the JSON that they should be, by their index."""
         for code in sorted({fault.code for fault in faults.values()}):
             index = [at for at, fault in faults.items() if fault.code == code]
-            mask = pl.repeat(False, frame.height, eager=True).scatter(index, True)
+            mask = none_of(frame.height).scatter(index, True)
             self.rejected |= mask
             found = self._problems(Check(column, code, pl.lit(True), f"{column}: {CODES[code].meaning}"), mask)
             why = pl.Series([f"{column}: {faults[at].message}" for at in index], dtype=pl.String)
@@ -69,16 +83,10 @@ class Findings:
 
     def tell(self, broken: pl.DataFrame, problems: Problems) -> None:
         """Hand everything over; `broken` are the records that are no row: PLACE columns, code, message."""
-        of_records = broken.select(
-            row=ROW, line=LINE, level=pl.lit("error"), column=pl.lit(None, dtype=pl.String), code="code",
-            value=pl.lit(None, dtype=pl.String), message="message",
-            hint=pl.col("code").replace_strict(HINTS, return_dtype=pl.String),
-        )  # fmt: skip
-        # Two rules can ask for the same value, which is one thing to fix.
-        found = pl.concat([of_records, *self._found]).unique(
-            ["row", "column", "code"], keep="first", maintain_order=True
-        )
-        problems.add(found)
+        found = [of_records(broken)] if broken.height else []
+        if found := [*found, *self._found]:
+            # Two rules can ask for the same value, which is one thing to fix.
+            problems.add(pl.concat(found).unique(["row", "column", "code"], keep="first", maintain_order=True))
         for check, count, first in self._told:
             place = {"row": first["row"], "line": first["line"], "value": first["value"]}
             problems.summarise(check.code, check.column, check.level, check.message, count, **place)
@@ -110,6 +118,20 @@ class Findings:
             code=pl.lit(check.code),
             hint=pl.Series(hints, dtype=pl.String),
         ).select(list(SCHEMA))
+
+
+def none_of(rows: int) -> pl.Series:
+    """A mask that selects none of the rows."""
+    return pl.Series([False]).new_from_index(0, rows)
+
+
+def of_records(broken: pl.DataFrame) -> pl.DataFrame:
+    """The problems of records that are no row."""
+    return broken.select(
+        row=ROW, line=LINE, level=pl.lit("error"), column=pl.lit(None, dtype=pl.String), code="code",
+        value=pl.lit(None, dtype=pl.String), message="message",
+        hint=pl.col("code").replace_strict(HINTS, return_dtype=pl.String),
+    )  # fmt: skip
 
 
 def near_hints(values: pl.Series, choices: tuple[str, ...], hint: str) -> list[str]:

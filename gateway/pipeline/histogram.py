@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
+import numpy as np
 import polars as pl
 
 BUCKETS_MAX = 48
 # The first day of the calendar is a Monday, so that weeks begin on one.
 CALENDAR = datetime(1, 1, 1, tzinfo=UTC)
+# What a Datetime in µs counts, and from when.
+EPOCH, MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +102,13 @@ def spread(frame: pl.DataFrame, time: str) -> Histogram | None:
     """
     if time not in frame.columns:
         return None
-    moments = frame[time].drop_nulls().sort().dt.replace_time_zone("UTC")
+    moments = frame[time].drop_nulls().sort()
     if moments.is_empty():
         return None
-    first, last = moments[0], moments[-1]
+    first, last = (moment.replace(tzinfo=UTC) for moment in (moments[0], moments[-1]))
     width = next((width for width in WIDTHS if width.count(first, last) <= BUCKETS_MAX), WIDTHS[-1])
-    starts = pl.Series(list(width.starts(first, last)), dtype=moments.dtype)
-    below = [*moments.search_sorted(starts), len(moments)]
+    starts = list(width.starts(first, last))
+    ticks = [(start - EPOCH) // MICROSECOND for start in starts]
+    below = [*map(int, np.searchsorted(moments.to_physical().to_numpy(), ticks)), len(moments)]
     buckets = zip(starts, pairwise(below), strict=True)
     return Histogram(width.words, tuple(Bucket(start, upper - lower) for start, (lower, upper) in buckets))

@@ -20,11 +20,13 @@ from gateway.pipeline.results import rendered
 from gateway.pipeline.rows import PLACE, Rows, csv_rows, is_blank
 from gateway.pipeline.source import Source
 from gateway.pipeline.unknown import tell_unknown
-from gateway.pipeline.validate import Tallies, Terms, validate
+from gateway.pipeline.validate import Tallies, Terms, has_value, validate
 
 CHUNK_BYTES = 32 << 20
 # What is known of a row takes more memory than a row of one byte does.
 CHUNK_ROWS = 250_000
+# A text that is no longer is read where it is judged.
+READ_AHEAD_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ def judge(source: Source, drop: Drop, problems: Problems, *, render: bool = Fals
     for rows in chunks:
         kept = rows if not header.ignored else replace(rows, frame=rows.frame.drop(header.ignored))
         good, rejected = validate(kept, terms, problems, tallies)
-        further |= {name for name in rows.json_columns if good[name].is_not_null().any()}
+        further |= {name for name in rows.json_columns if has_value(good[name])}
         refuse_too_many(json_columns | rows.json_columns, drop.policy.columns_max)
         if render:
             good = rendered(good, drop.contract, rows.json_columns, "backslash" in rows.traces)
@@ -111,7 +113,7 @@ def csv_chunks(source: Source, header: Header, drop: Drop, problems: Problems) -
                 tell(cut, drop, problems)
             yield piece
 
-    return mapped(rows, watched())
+    return mapped(rows, watched(), threads_for(source))
 
 
 def ndjson_chunks(source: Source, drop: Drop) -> Iterator[Rows]:
@@ -121,7 +123,12 @@ def ndjson_chunks(source: Source, drop: Drop) -> Iterator[Rows]:
         read = reader.rows(piece.records, piece.first_row)
         return replace(read, blank=piece.blank)
 
-    return mapped(rows, pieces(source, drop.policy, None, 0))
+    return mapped(rows, pieces(source, drop.policy, None, 0), threads_for(source))
+
+
+def threads_for(source: Source) -> int:
+    """How many threads read the chunks of a text ahead."""
+    return 2 if len(source.octets) > READ_AHEAD_BYTES else 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Collection, Mapping
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,10 @@ from gateway.pipeline.traces import traces
 
 CLOSING = ord("}")
 KEYS_SAMPLED = 500
+# To split so little text needs no reader.
+SPLIT_BYTES = 64 << 10
+# The reader leaves out a second byte-order mark too.
+BOM = "\ufeff"
 BOOLEANS = ["true", "false"]
 UNUSABLE_KEY = f"a key holds control characters, or more than {NAME_CHARACTERS_MAX:,} characters"
 
@@ -43,10 +48,8 @@ class NdjsonReader:
         self._text = {column.name for column in contract.columns if column.type == "string"}
         self._keeps_further = contract.further_columns == "keep"
         self._pattern = inexact_pattern(contract)
-        self._quick_looks = [json_text.ODD_NUMBER, json_text.ESCAPE]
-        self._quick_looks += [
-            rf'"{pl.escape_regex(c.name)}"\s*:\s*[^{{\s]' for c in contract.columns if c.type == "object"
-        ]
+        looks = [rf'"{pl.escape_regex(c.name)}"\s*:\s*[^{{\s]' for c in contract.columns if c.type == "object"]
+        self._quick_looks = "|".join([json_text.ODD_NUMBER, json_text.ESCAPE, *looks])
         # Whether lines are screened before they are parsed: from the first one on that the parser refuses.
         self._wary = False
 
@@ -127,13 +130,12 @@ class NdjsonReader:
 
         Quick looks find those that can be such, and the pattern that decides is only tried on them.
         """
-        texts = [pl.col(name) for name in self._declared if name not in self._json]
-        odd = [
-            ((text >= "[") & (text < "\\")) | ((text >= "{") & (text < "|")) | text.is_in(BOOLEANS) for text in texts
-        ]
-        suspects = frame.select(pl.any_horizontal(mask.fill_null(False) for mask in odd)).to_series()
-        for look in self._quick_looks:
-            suspects |= lines.str.contains(look)
+        suspects = lines.str.contains(self._quick_looks)
+        texts = [name for name in self._declared if name not in self._json and may_be_odd(frame[name])]
+        if texts:
+            suspects |= frame.select(pl.any_horizontal(is_odd(name) for name in texts)).to_series()
+        if not suspects.any():
+            return suspects
         index = suspects.arg_true()
         decided = lines.gather(index).str.contains(self._pattern)
         return pl.repeat(False, len(lines), eager=True).scatter(index.filter(decided), True)
@@ -212,10 +214,25 @@ def inexact_pattern(contract: Contract) -> str:
     return "|".join(patterns)
 
 
+def may_be_odd(texts: pl.Series) -> bool:
+    """False where no text of a column can be what `is_odd` looks for: its least and its greatest tell."""
+    greatest = texts.max()
+    return isinstance(greatest, str) and greatest >= "["
+
+
+@cache
+def is_odd(name: str) -> pl.Expr:
+    """True for a text that may have been a nested value or a boolean."""
+    text = pl.col(name)
+    nested = ((text >= "[") & (text < "\\")) | ((text >= "{") & (text < "|"))
+    return (nested | text.is_in(BOOLEANS)).fill_null(False)
+
+
 def lines_of(body: bytes) -> pl.Series:
     """The lines of a text that has no NUL."""
-    if not body:
-        return pl.Series("line", dtype=pl.String)
+    if len(body) <= SPLIT_BYTES:
+        lines = body.decode().removeprefix(BOM).split("\n")[:-1]
+        return pl.Series("line", [line.removesuffix("\r") for line in lines], dtype=pl.String)
     return pl.read_csv(
         body, has_header=False, schema={"line": pl.String}, infer_schema=False, separator="\0",
         quote_char=None, raise_if_empty=False,

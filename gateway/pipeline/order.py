@@ -39,6 +39,8 @@ def ordered(frame: pl.DataFrame, contract: Contract) -> Ordered:
     if TIME not in kept.columns:
         return Ordered(kept, duplicates=duplicates)
     times = kept[TIME]
+    if times.null_count() == 0 and times.is_sorted():
+        return Ordered(kept, duplicates=duplicates)
     moved = int((times < times.cum_max()).sum())
     # Equal times keep the file's order, so a rerun is identical (F17, F18).
     return Ordered(kept.sort(TIME, maintain_order=True) if moved else kept, duplicates=duplicates, moved=moved)

@@ -172,7 +172,8 @@ def bars(histogram: Histogram) -> list[Bar]:
 
     def bar(at: int, bucket: Bucket) -> Bar:
         height = max(BAR_HEIGHT_MIN, CHART_HEIGHT * bucket.count / most) if bucket.count else 0
-        said = label(bucket.start, histogram.width)
+        # A bar of no height is not drawn; the first and the last bucket have one.
+        said = label(bucket.start, histogram.width) if bucket.count else ""
         return Bar(at * BAR_WIDTH, round(CHART_HEIGHT - height, 2), round(height, 2), said, bucket.count)
 
     return [bar(at, bucket) for at, bucket in enumerate(histogram.buckets)]
@@ -182,14 +183,17 @@ def label(start: datetime, width: str) -> str:
     """The start of a bucket, as exact as its width asks for."""
     unit = width.split()[-1].removesuffix("s")
     day = f"{start.day} {start:%b} {start.year}"
-    labels = {
-        "second": f"{day}, {start:%H:%M:%S}",
-        "minute": f"{day}, {start:%H:%M}",
-        "hour": f"{day}, {start:%H:%M}",
-        "day": day,
-        "week": f"week of {day}",
-        "month": f"{start:%b} {start.year}",
-        "quarter": f"{start:%b} to {start.replace(month=start.month + 2):%b} {start.year}" if unit == "quarter" else "",
-        "year": f"{start.year}",
-    }
-    return labels[unit]
+    match unit:
+        case "second":
+            return f"{day}, {start:%H:%M:%S}"
+        case "minute" | "hour":
+            return f"{day}, {start:%H:%M}"
+        case "week":
+            return f"week of {day}"
+        case "month":
+            return f"{start:%b} {start.year}"
+        case "quarter":
+            return f"{start:%b} to {start.replace(month=start.month + 2):%b} {start.year}"
+        case "year":
+            return f"{start.year}"
+    return day

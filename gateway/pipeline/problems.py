@@ -137,7 +137,8 @@ class Problems:
             }
             for (code, column), s in self._summaries.items()
         ]  # fmt: skip
-        return pl.concat([pl.DataFrame(self._of_file + told, schema=SCHEMA), *self._listed])
+        of_file = [pl.DataFrame(self._of_file + told, schema=SCHEMA)] if self._of_file or told else []
+        return pl.concat([*of_file, *self._listed]) if of_file or self._listed else pl.DataFrame(schema=SCHEMA)
 
     @property
     def is_cut(self) -> bool:

@@ -9,8 +9,6 @@ from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
-import polars as pl
-
 from gateway import clock
 from gateway.contracts.codes import CODES
 from gateway.durable import sync_folder
@@ -27,7 +25,7 @@ from gateway.pipeline.problems import Problems
 from gateway.pipeline.rows import PLACE
 from gateway.pipeline.source import Source, opened
 from gateway.pipeline.staging import Staging
-from gateway.pipeline.validate import TIME
+from gateway.pipeline.validate import TIME, has_value
 
 CLOCK_SKEW_MAX = timedelta(minutes=5)
 Progress = Callable[[str], None]
@@ -137,10 +135,10 @@ def result_columns(judged: Judged, drop: Drop, form: str) -> list[str]:
     names = [name for name in header.names if name not in header.ignored] or declared
     # By name, since the order in which keys are met changes with the order of the rows.
     further = sorted(set(good.columns) - {*names, *PLACE, TIME})
-    filled = [name for name in further if good[name].is_not_null().any()]
+    filled = [name for name in further if has_value(good[name])]
     found = [name for name in [*names, *filled] if name in good.columns and name not in left_out]
     # A key that no object has is no column; a column of a CSV is one without any value too.
-    return found if form == "csv" else [name for name in found if good[name].is_not_null().any()]
+    return found if form == "csv" else [name for name in found if has_value(good[name])]
 
 
 def conclude(
@@ -232,14 +230,14 @@ def finish(
     if not counts.add_up:
         raise AssertionError(f"rows do not add up: {counts}")
     listed = problems.listed()
-    if listed.filter(pl.col("level") != "note").height:
+    if (listed["level"] != "note").any():
         out.write(".errors.csv", partial(results.write_errors, listed))
     outcome = Outcome(
         drop.job_id, "failed" if reasons else "completed", started, clock.now(), counts, tuple(out.files),
         drop.contract.name, drop.contract.sha256, reports.most_first(problems.by_code), reasons,
         drop.duplicate_of, drop.repairs,
     )  # fmt: skip
-    content = reports.report(drop, outcome, problems, facts)
+    content = reports.report(drop, outcome, problems, facts, listed)
     shown = out.write(".report.html", lambda path: page.write(path, content, problems, facts.histogram))
     content["files"].append(reports.file_facts(shown))
     text = reports.report_text(content)

@@ -13,7 +13,7 @@ import polars as pl
 from gateway import clock
 from gateway.pipeline.drop import Drop, Outcome, StagedFile
 from gateway.pipeline.histogram import Histogram
-from gateway.pipeline.problems import SCHEMA, Problems
+from gateway.pipeline.problems import Problems
 
 SCHEMA_VERSION = 1
 PROBLEMS_SHOWN = 100
@@ -34,10 +34,9 @@ class Facts:
     histogram: Histogram | None = None
 
 
-def report(drop: Drop, outcome: Outcome, problems: Problems, facts: Facts) -> dict[str, Any]:
-    """The job object of RULES.md section 7, and what section 8 adds to it."""
+def report(drop: Drop, outcome: Outcome, problems: Problems, facts: Facts, listed: pl.DataFrame) -> dict[str, Any]:
+    """The job object of RULES.md section 7, and what section 8 adds to it; `listed` are the problems that it lists."""
     counts = outcome.counts
-    listed = problems.listed().head(PROBLEMS_SHOWN)
     original = {"name": drop.name, "bytes": facts.file_size, "sha256": drop.sha256, "role": "original"}
     return {
         "schema_version": SCHEMA_VERSION,
@@ -66,7 +65,7 @@ def report(drop: Drop, outcome: Outcome, problems: Problems, facts: Facts) -> di
         "contract": {"name": drop.contract.name, "sha256": drop.contract.sha256},
         "problems_by_code": most_first(problems.by_code),
         "problems_by_column": most_first(problems.by_column),
-        "problems": listed.select(list(SCHEMA)).to_dicts(),
+        "problems": listed.head(PROBLEMS_SHOWN).to_dicts(),
         "order": dict(facts.order),
         "time_columns": facts.time_columns,
         "properties": dict(facts.properties),
@@ -96,7 +95,8 @@ def order_facts(frame: pl.DataFrame, time: str, moved: int) -> dict[str, Any]:
     """First and last time of ordered rows, in the stored form; `rows_moved` stood behind a later one."""
     if time not in frame.columns or frame.height == 0:
         return {"first": None, "last": None, "rows_moved": moved}
-    stored = frame.select(pl.col(time).min().alias("first"), pl.col(time).max().alias("last")).row(0, named=True)
+    first, last = frame.select(pl.col(time).min().alias("first"), pl.col(time).max().alias("last")).row(0)
+    stored = {"first": first, "last": last}
     return {name: f"{moment:%Y-%m-%dT%H:%M:%S.%fZ}" for name, moment in stored.items() if moment} | {
         "rows_moved": moved
     }

@@ -6,6 +6,7 @@ import json
 from collections.abc import Collection, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -15,9 +16,10 @@ from gateway.pipeline import json_text
 from gateway.pipeline.ahead import mapped
 from gateway.pipeline.rows import PLACE, START, STOP
 from gateway.pipeline.source import Source
-from gateway.pipeline.validate import TIME
+from gateway.pipeline.validate import TIME, has_value
 
 SLICE_ROWS = 50_000
+FEW_ROWS = 5_000
 # A row as the line that is written.
 RENDERED = "\x1frendered"
 # A spreadsheet runs a cell that begins so as a formula (OWASP, CSV injection), some of them also behind spaces, quotes
@@ -28,7 +30,15 @@ JSON_TYPES = frozenset({"integer", "number", "boolean", "object", "tags", "unix_
 
 def write_csv(frame: pl.DataFrame, columns: list[str], delimiter: str, path: Path) -> None:
     """The rows as CSV with a header, nulls as empty fields."""
-    frame.select(columns).write_csv(path, separator=delimiter, quote_style="necessary")
+    write_text(frame.select(columns), path, separator=delimiter, quote_style="necessary")
+
+
+def write_text(frame: pl.DataFrame, path: Path, **style: Any) -> None:
+    """The frame as text; polars' way to write into a file costs more than the writing where there are few rows."""
+    if frame.height <= FEW_ROWS:
+        path.write_text(frame.write_csv(**style), encoding="utf-8", newline="")
+    else:
+        frame.write_csv(path, **style)
 
 
 def write_ndjson(
@@ -42,13 +52,14 @@ def write_ndjson(
     """The rows as NDJSON, null keys left out. Without `escapes` no text holds a character that JSON escapes."""
     line = ndjson_line(frame, contract, columns, json_columns, escapes)
     with path.open("wb") as file:
-        for rows in mapped(partial(lines_of, line), frame.iter_slices(SLICE_ROWS)):
+        threads = 2 if frame.height > SLICE_ROWS else 0
+        for rows in mapped(partial(lines_of, line), frame.iter_slices(SLICE_ROWS), threads):
             rows.write_csv(file, include_header=False, quote_style="never")
 
 
 def write_rendered(frame: pl.DataFrame, path: Path) -> None:
     """Rows that are rendered already, one a line."""
-    frame.select(RENDERED).write_csv(path, include_header=False, quote_style="never")
+    write_text(frame.select(RENDERED), path, include_header=False, quote_style="never")
 
 
 def rendered(frame: pl.DataFrame, contract: Contract, json_columns: Collection[str], escapes: bool) -> pl.DataFrame:
@@ -58,7 +69,7 @@ def rendered(frame: pl.DataFrame, contract: Contract, json_columns: Collection[s
     a line together takes several times as long.
     """
     declared = [column.name for column in contract.columns]
-    columns = [name for name in [*declared, *sorted(json_columns)] if frame[name].is_not_null().any()]
+    columns = [name for name in [*declared, *sorted(json_columns)] if has_value(frame[name])]
     line = ndjson_line(frame, contract, columns, json_columns, escapes)
     kept = [name for name in frame.columns if name in PLACE or name == TIME]
     return frame.select(*kept, line.alias(RENDERED))
@@ -139,4 +150,4 @@ def write_errors(problems: pl.DataFrame, path: Path) -> None:
         pl.when(pl.col(name).str.contains(FORMULA)).then("'" + pl.col(name)).otherwise(pl.col(name)).alias(name)
         for name in texts
     )
-    problems.with_columns(harmless).write_csv(path)
+    write_text(problems.with_columns(harmless), path)

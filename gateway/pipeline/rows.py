@@ -23,6 +23,7 @@ ROW, LINE, START, STOP, INDEX = "\x1frow", "\x1fline", "\x1fstart", "\x1fstop", 
 
 # The place of a row in its file: record number (1-based), physical line, first byte and the byte behind its ending.
 PLACE = {ROW: pl.Int64, LINE: pl.Int64, START: pl.Int64, STOP: pl.Int64}
+NO_RECORDS = pl.DataFrame(schema=PLACE | {"code": pl.String, "message": pl.String})
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,33 +56,37 @@ def csv_rows(source: Source, records: Records, header: list[str], delimiter: str
     A record with too few or too many fields or a stray quote is broken.
     """
     places = place_of(records, first_row)
-    width = len(header)
-    faults = {
-        "stray_quote": (records.stray, "a quote stands inside a value that is not quoted, or behind one that is"),
-        "too_few_fields": (records.fields < width, ""),
-        "too_many_fields": (records.fields > width, ""),
-    }
-    broken = np.zeros(len(records), dtype=bool)
-    parts = []
-    for code, (mask, message) in faults.items():
-        mask &= ~broken
-        broken |= mask
-        found = pl.Series("fields", records.fields)
-        said = pl.lit(message) if message else pl.format("{} fields where the header has {}", found, pl.lit(width))
-        parts.append(places.with_columns(code=pl.lit(code), message=said).filter(pl.Series(mask)))
-    good = records.where(~broken)
+    broken = records.stray | (records.fields != len(header))
+    unread = NO_RECORDS
+    if broken.any():
+        unread = broken_records(records.where(broken), places.filter(pl.Series(broken)), len(header))
+        records, places = records.where(~broken), places.filter(pl.Series(~broken))
     schema = dict.fromkeys(header, pl.String)
     frame = pl.DataFrame(schema=schema)
-    body = gathered(source.octets, good)
+    body = gathered(source.octets, records)
     if body:
         frame = pl.read_csv(
             body, has_header=False, schema=schema, infer_schema=False,
             separator=delimiter, raise_if_empty=False,
         )  # fmt: skip
-    if frame.height != len(good):
-        raise AssertionError(f"polars read {frame.height} of {len(good)} framed records")
-    placed = pl.concat([places.filter(pl.Series(~broken)), frame], how="horizontal")
-    return Rows(placed, pl.concat(parts), traces=traces(body))
+    if frame.height != len(records):
+        raise AssertionError(f"polars read {frame.height} of {len(records)} framed records")
+    return Rows(places.hstack(frame), unread, traces=traces(body))
+
+
+def broken_records(records: Records, places: pl.DataFrame, width: int) -> pl.DataFrame:
+    """What is wrong with records that are no row, those with a stray quote first: PLACE columns, code, message."""
+    faults = {
+        "stray_quote": (records.stray, "a quote stands inside a value that is not quoted, or behind one that is"),
+        "too_few_fields": (~records.stray & (records.fields < width), ""),
+        "too_many_fields": (~records.stray & (records.fields > width), ""),
+    }
+    found = pl.Series("fields", records.fields)
+    counted = pl.format("{} fields where the header has {}", found, pl.lit(width))
+    return pl.concat(
+        places.with_columns(code=pl.lit(code), message=pl.lit(message) if message else counted).filter(pl.Series(mask))
+        for code, (mask, message) in faults.items()
+    )
 
 
 def is_blank(octets: Octets, records: Records) -> NDArray[np.bool_]:

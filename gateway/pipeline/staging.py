@@ -6,9 +6,13 @@ import hashlib
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from io import BufferedReader
 from pathlib import Path
 
 from gateway.pipeline.drop import StagedFile
+
+# A thread for the disk costs more than it saves where there is little to hash.
+APART_BYTES = 1 << 20
 
 
 class Staging:
@@ -23,11 +27,24 @@ class Staging:
         """Let `produce` write the file `<drop><suffix>`, and make it durable."""
         path = self.folder / suffix.lstrip(".")
         produce(path)
-        with path.open("rb") as file, ThreadPoolExecutor(1) as disk:
-            # The disk is busy with the one and the processor with the other.
-            synced = disk.submit(os.fsync, file.fileno())
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-            synced.result()
-        staged = StagedFile(self._prefix + suffix, path.name, path.stat().st_size, digest)
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            digest = synced_digest(file) if size > APART_BYTES else digest_of(file)
+        staged = StagedFile(self._prefix + suffix, path.name, size, digest)
         self.files.append(staged)
         return staged
+
+
+def synced_digest(file: BufferedReader) -> str:
+    """The SHA-256 of a file, which is made durable meanwhile: that is work for the disk, this for the processor."""
+    with ThreadPoolExecutor(1) as disk:
+        synced = disk.submit(os.fsync, file.fileno())
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        synced.result()
+    return digest
+
+
+def digest_of(file: BufferedReader) -> str:
+    """As `synced_digest`, for a small file."""
+    os.fsync(file.fileno())
+    return hashlib.sha256(file.read()).hexdigest()

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 import polars as pl
@@ -17,6 +18,7 @@ from gateway.pipeline.findings import Check
 RAW = "\x1fraw "
 # How times of a contract are written; a header can declare "Unix", whose values stay as they are.
 UNIX_SECONDS = "Unix seconds"
+WITH_MILLISECONDS = frozenset({UNIX_SECONDS, *UNIX_NAMES})
 COUNTED = ("values", "without_zone", "milliseconds", "fits_two_formats", "local_time_twice", "local_time_never")
 
 
@@ -82,7 +84,7 @@ class TimeColumn:
 
     @property
     def milliseconds(self) -> pl.Expr:
-        if self.format not in (UNIX_SECONDS, *UNIX_NAMES):
+        if self.format not in WITH_MILLISECONDS:
             return pl.lit(False)
         return self.text.str.contains(times.UNIX_MILLISECONDS).fill_null(False)
 
@@ -103,16 +105,22 @@ class TimeColumn:
             UNIX_SECONDS: ("bad_unix_time", "a Unix time in seconds"),
         }.get(self.format, ("bad_date", f"a date as {self.format}"))
         wrong = raw.is_not_null() & value.is_null()
-        yield Check(self.name, code, wrong & ~self.never, f'{self.name}: expected {expected}, found "{{value}}"')
-        yield Check(
-            self.name, "milliseconds", self.milliseconds, f"{self.name}: 13 digits, read as milliseconds",
-            "warning", told_once=True,
-        )  # fmt: skip
+        # A value that was not read is null; only of one that was given something can be said at all.
+        told = f'{self.name}: expected {expected}, found "{{value}}"'
+        yield Check(self.name, code, wrong & ~self.never, told, null_in=self.name, value_in=RAW + self.name)
+        if self.format in WITH_MILLISECONDS:
+            yield Check(
+                self.name, "milliseconds", self.milliseconds, f"{self.name}: 13 digits, read as milliseconds",
+                "warning", told_once=True, value_in=RAW + self.name,
+            )  # fmt: skip
         if self.zone != "UTC":
             skipped = f'{self.name}: "{{value}}" never was in {self.zone}: the clocks were set forward over it'
-            yield Check(self.name, "nonexistent_local_time", self.never, skipped)
+            yield Check(self.name, "nonexistent_local_time", self.never, skipped, value_in=RAW + self.name)
             doubled = f"{self.name}: a local time that {self.zone} had twice; the earlier one is taken"
-            yield Check(self.name, "ambiguous_local_time", self.twice, doubled, "warning", told_once=True)
+            yield Check(
+                self.name, "ambiguous_local_time", self.twice, doubled, "warning", told_once=True,
+                value_in=RAW + self.name,
+            )  # fmt: skip
 
 
 def time_columns(contract: Contract, dates: tuple[tuple[str, str], ...], zone: str) -> list[TimeColumn]:
@@ -122,6 +130,26 @@ def time_columns(contract: Contract, dates: tuple[tuple[str, str], ...], zone: s
         TimeColumn(column.name, names[column.type], zone) for column in contract.columns if column.type in names
     ]
     return of_contract + [TimeColumn(name, declared, zone) for name, declared in dates]
+
+
+@lru_cache(maxsize=256)
+def tallied(column: TimeColumn) -> list[pl.Expr]:
+    """What is counted of the values of a column."""
+    # What is read already need not be read again.
+    moment = pl.col(column.name) if column.is_read else column.moment(column.zone)
+    counts = {
+        "values": moment.is_not_null(),
+        "without_zone": moment.is_not_null() & column.is_local,
+        "milliseconds": column.milliseconds,
+        "fits_two_formats": column.fits_two_formats,
+        "local_time_twice": column.twice,
+        "local_time_never": column.never,
+    }
+    return [
+        moment.min().alias("first"),
+        moment.max().alias("last"),
+        *(counted.sum().alias(name) for name, counted in counts.items()),
+    ]
 
 
 @dataclass(slots=True)
@@ -135,18 +163,7 @@ class TimeTally:
 
     def add(self, column: TimeColumn, frame: pl.DataFrame) -> None:
         """Count one chunk: a frame with the column's RAW text."""
-        # What is read already need not be read again.
-        moment = pl.col(column.name) if column.is_read else column.moment(column.zone)
-        seen = frame.select(
-            moment.min().alias("first"),
-            moment.max().alias("last"),
-            moment.is_not_null().sum().alias("values"),
-            (moment.is_not_null() & column.is_local).sum().alias("without_zone"),
-            column.milliseconds.sum().alias("milliseconds"),
-            column.fits_two_formats.sum().alias("fits_two_formats"),
-            column.twice.sum().alias("local_time_twice"),
-            column.never.sum().alias("local_time_never"),
-        ).row(0, named=True)
+        seen = frame.select(tallied(column)).row(0, named=True)
         self.first = min((at for at in (self.first, seen["first"]) if at), default=None)
         self.last = max((at for at in (self.last, seen["last"]) if at), default=None)
         for name in COUNTED:
@@ -167,9 +184,9 @@ class TimeTallies:
 
     of: dict[str, TimeTally] = field(default_factory=dict)
 
-    def add(self, columns: list[TimeColumn], frame: pl.DataFrame) -> None:
+    def add(self, columns: Iterable[TimeColumn], frame: pl.DataFrame) -> None:
         for column in columns:
-            if frame[RAW + column.name].is_not_null().any():
+            if frame[RAW + column.name].null_count() < frame.height:
                 self.of.setdefault(column.name, TimeTally(column.format)).add(column, frame)
 
     def told(self) -> list[dict[str, Any]]:
