@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
@@ -189,7 +189,7 @@ def stage(ledger: Ledger, job_id: str, outcome: str, now: datetime) -> None:
 
 def finish(ledger: Ledger, job_id: str, ending: Ending, now: datetime, drop_end: DropEnd = "done") -> None:
     """Its results are in the outbox: the job has ended, and so has its drop."""
-    columns = asdict(ending)
+    columns = {field.name: getattr(ending, field.name) for field in fields(ending)}
     status = columns.pop("status")
     columns["problems_by_code"] = json.dumps(columns["problems_by_code"], sort_keys=True)
     columns["reason_for_failure"] = json.dumps(columns["reason_for_failure"])

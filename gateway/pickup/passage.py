@@ -23,7 +23,7 @@ from gateway.pickup import waiting
 from gateway.pickup.claim import original_path, take_file, work_dir
 from gateway.pickup.describe import describe, digest
 from gateway.pickup.holding import holding
-from gateway.pickup.sequence import hold_behind, kinds_of_feeds, profiles_before
+from gateway.pickup.sequence import goes_before, hold_behind
 from gateway.pipeline.drop import Drop, Outcome, Suspect
 from gateway.pipeline.publish import publish
 
@@ -126,7 +126,7 @@ class Passage:
         released = drop.held_for == "profiles" and drop.decided is not None
         profiles = None
         if outcome.counts.accepted and not released:
-            profiles = profiles_before(kinds_of_feeds(self.settings, drop.tenant), self.ledger, drop)
+            profiles = goes_before(self.settings, self.ledger, drop)
         if profiles is not None:
             hold_behind(self.ledger, drop, profiles)
         else:

@@ -24,6 +24,13 @@ def profiles_before(kinds: Mapping[str, str], ledger: Ledger, drop: DropRow) -> 
     return holds.first_unfinished(ledger, profiles, drop)
 
 
+def goes_before(settings: Settings, ledger: Ledger, drop: DropRow) -> DropRow | None:
+    """As `profiles_before`, by the settings; the contracts of other feeds are looked at for a drop of events only."""
+    if kinds_of_feeds(settings, drop.tenant, only=drop.feed).get(drop.feed) != "events":
+        return None
+    return profiles_before(kinds_of_feeds(settings, drop.tenant), ledger, drop)
+
+
 def hold_behind(ledger: Ledger, drop: DropRow, profiles: DropRow) -> None:
     """The drop's results are staged and wait."""
     reason = f"profiles that landed before go first: {profiles.feed}/{profiles.path}"
@@ -43,11 +50,12 @@ def resumed(settings: Settings, ledger: Ledger) -> list[JobRow]:
     return found
 
 
-def kinds_of_feeds(settings: Settings, tenant: str) -> dict[str, str]:
-    """Whether each feed carries profiles, events or both; without those whose contract cannot be had."""
+def kinds_of_feeds(settings: Settings, tenant: str, only: str | None = None) -> dict[str, str]:
+    """Whether each feed, or `only` that one, carries profiles, events or both; without those whose contract is gone."""
     kinds: dict[str, str] = {}
     configured = settings.tenants.get(tenant)
     for feed, policy in configured.feeds.items() if configured else ():
-        with suppress(ConfigError):
-            kinds[feed] = contracts.load(policy.contract, settings.root).kind
+        if only in (None, feed):
+            with suppress(ConfigError):
+                kinds[feed] = contracts.load(policy.contract, settings.root).kind
     return kinds
