@@ -76,6 +76,7 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
 
     def connection_made(self, chan: asyncssh.SSHServerChannel[bytes]) -> None:
         self._channel = chan
+        self._clock = asyncio.get_running_loop().time
         give_backlog(chan)
 
     def subsystem_requested(self, subsystem: str) -> bool:
@@ -97,14 +98,16 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
         self._handler = RequestHandler(filesystem, self._feed, ReplyWriter(self._channel, self._send, self._close))
         self.served = asyncio.create_task(self._serve())
         if self._idle_seconds:
-            self._heard_at = asyncio.get_running_loop().time()
+            self._heard_at = self._clock()
             self._look_later(self._idle_seconds)
 
     def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
         if datatype is None and self._command is None:
-            self._heard_at = asyncio.get_running_loop().time()
+            self._heard_at = self._clock()
             self._buffer.feed(data)
-            self._pump()
+            # A large request comes in several packets, and most of them change nothing.
+            if not self._buffer.is_cut_off or self._buffer.bytes > WAITING_BYTES_MAX:
+                self._pump()
 
     def eof_received(self) -> bool:
         self._end()
@@ -153,7 +156,7 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
 
     def _look_for_idleness(self) -> None:
         """End the session when it has been silent for too long; one timer for all requests costs them nothing."""
-        silent = asyncio.get_running_loop().time() - self._heard_at
+        silent = self._clock() - self._heard_at
         # Who has said that he is done, but does not take the answers, uploads no more.
         is_uploading = not self._ended and any(
             isinstance(handle, OpenUpload) for handle in self._handler.files.values()
@@ -214,10 +217,9 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
         self._press_back()
 
     def _take_packets(self) -> None:
-        clock = asyncio.get_running_loop().time
-        turn_ends = clock() + TURN_SECONDS
+        turn_ends = self._clock() + TURN_SECONDS
         while self._feed.idle and self._writable and (self._ended or not self._pace.must_wait()):
-            if clock() > turn_ends:
+            if self._clock() > turn_ends:
                 self._go_on_later()
                 break
             packet = self._buffer.take()
