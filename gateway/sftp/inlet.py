@@ -9,6 +9,7 @@ the stream would be the same.
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -37,6 +38,7 @@ class Inlet(asyncio.BufferedProtocol):
         self._connection = connection
         self._transport = transport
         self._on_taken = on_taken
+        self._socket = transport.get_extra_info("socket")
         self._frame = Frame(tag_bytes(connection.get_extra_info))
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -44,13 +46,20 @@ class Inlet(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         began = time.perf_counter()
+        # asyncssh writes two packets for one, each by itself: those of one step go out together.
+        self._hold_back(1)
         for start, end in self._frame.pieces(ROOM, nbytes):
             # What comes behind a packet that ended the connection is nobody's.
             if self._transport.is_closing():
                 break
             self._connection.data_received(bytes(ROOM[start:end]))
+        self._hold_back(0)
         ended = time.perf_counter()
         self._on_taken(ended - began, ended)
+
+    def _hold_back(self, cork: int) -> None:
+        if not self._transport.is_closing():
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, cork)
 
     def eof_received(self) -> bool | None:
         self._connection.eof_received()

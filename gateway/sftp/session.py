@@ -28,7 +28,7 @@ log = structlog.get_logger(__name__)
 # Reading stops while this much waits for the handler, and goes on below it.
 WAITING_BYTES_MAX = 1024 * 1024
 # READ replies go out in pieces of this size, so that the channel can say in time that it has enough.
-REPLY_BYTES = 512 * 1024
+REPLY_BYTES = 128 * 1024
 # So long may a session keep the event loop: then come the others, however many requests wait here.
 TURN_SECONDS = 0.005
 SENTENCES_MAX = 50
@@ -226,7 +226,7 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
             if packet is None:
                 break
             self._take(packet)
-            if self._reply_bytes > REPLY_BYTES:
+            if self._reply_bytes >= REPLY_BYTES:
                 self._flush()
         if self._is_through:
             self._flush()
@@ -321,7 +321,7 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
         self._flush_is_due = False
         if self._replies:
             replies, self._replies, self._reply_bytes = self._replies, [], 0
-            self._send(b"".join(replies))
+            self._send(replies[0] if len(replies) == 1 else b"".join(replies))
 
     def _send(self, data: bytes) -> None:
         if not self._channel.is_closing():
