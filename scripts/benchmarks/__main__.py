@@ -12,20 +12,22 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from scripts.benchmarks import neighbour, validation
+from scripts.benchmarks import logins, neighbour, transfer, validation
 from scripts.benchmarks.generate import ROWS
 
 QUICK_ROWS = 20_000
+MEASUREMENTS = ("validation", "neighbour", "transfer", "logins")
 
 
 @click.command()
 @click.option("--quick", is_flag=True, help="Small sizes, one pair: shows that it works, not how fast it is.")
+@click.option("--peers/--without-peers", "with_peers", default=True, help="Whether other servers take part.")
 @click.option("--pairs", type=click.IntRange(1), default=5, show_default=True, help="How often the two run in turn.")
 @click.option("--rows", type=click.IntRange(100), default=ROWS, show_default=True, help="Rows of the file.")
 @click.option("--folder", type=click.Path(path_type=Path), default=Path(".bench"), show_default=True)
-@click.option("--only", type=click.Choice(["validation", "neighbour"]), help="Only this one.")
+@click.option("--only", type=click.Choice(MEASUREMENTS), help="Only this one.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def bench(quick: bool, pairs: int, rows: int, folder: Path, only: str | None, as_json: bool) -> None:
+def bench(quick: bool, with_peers: bool, pairs: int, rows: int, folder: Path, only: str | None, as_json: bool) -> None:
     """Measure the gateway beside its peers, each in turn on the same machine and files; and one tenant's throughput
     while another takes all that it can."""
     # So that a gateway that was started ends with this.
@@ -35,10 +37,13 @@ def bench(quick: bool, pairs: int, rows: int, folder: Path, only: str | None, as
     if quick:
         pairs, rows = 1, QUICK_ROWS
     results: dict[str, list[dict[str, Any]]] = {}
-    if only != "neighbour":
+    if only in (None, "validation"):
         results["validation"] = [validation.compare(form, rows, pairs, folder) for form in ("ndjson", "csv")]
-    if only != "validation":
+    if only in (None, "neighbour"):
         results["neighbour"] = neighbour.compare(pairs, folder, quick=quick)
+    for name, measurement in (("transfer", transfer), ("logins", logins)):
+        if only in (None, name):
+            results[name] = measurement.compare(pairs, folder, quick=quick, with_peers=with_peers)
     if as_json:
         click.echo(json.dumps(results, indent=2))
         return
@@ -85,7 +90,12 @@ def table_of_neighbours(results: list[dict[str, Any]]) -> Table:
     return table
 
 
-TABLES = {"validation": table_of, "neighbour": table_of_neighbours}
+TABLES = {
+    "validation": table_of,
+    "neighbour": table_of_neighbours,
+    "transfer": transfer.table_of,
+    "logins": logins.table_of,
+}
 
 if __name__ == "__main__":
     bench()

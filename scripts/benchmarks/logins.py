@@ -31,15 +31,15 @@ SMALL = b"identity,Name\nann,Ann\n"
 SECONDS_MAX = 300
 
 
-def compare(pairs: int, folder: Path, *, quick: bool = False, install: bool = True) -> list[dict[str, Any]]:
+def compare(pairs: int, folder: Path, *, quick: bool = False, with_peers: bool = True) -> list[dict[str, Any]]:
     """Logins a second and CPU milliseconds a login, both servers in turn; then the memory of idle sessions."""
-    if install and not quick:
+    if with_peers and not quick:
         peers.install()
     logins, idle = (QUICK_LOGINS, QUICK_IDLE) if quick else (LOGINS, IDLE)
     with ExitStack() as stack:
         ours = stack.enter_context(gateway(folder / "gateway"))
         servers = [ours]
-        if SSHD.exists():
+        if with_peers and SSHD.exists():
             servers.append(stack.enter_context(openssh(folder / "openssh", ours.key)))
         runs = [in_turn(servers, logins, pairs, at_once) for at_once in AT_ONCE]
         return [*runs, sessions(servers, idle)]

@@ -31,21 +31,21 @@ Run = dict[str, float]
 
 
 def compare(
-    pairs: int, folder: Path, *, quick: bool = False, size: int = GIB, only: str = "", install: bool = True
+    pairs: int, folder: Path, *, quick: bool = False, size: int = GIB, only: str = "", with_peers: bool = True
 ) -> list[dict[str, Any]]:
     """Every client with each server in turn, pair by pair: medians of MiB/s, CPU seconds a GiB and peak memory, and
     the ratio to OpenSSH's server. A `quick` one takes the peers that are here, and does without the others."""
-    if install and not quick:
+    if with_peers and not quick:
         peers.install()
     size = QUICK_BYTES if quick else size
     wanted = [client for client in (*CLIENTS, IN_PARALLEL) if only in client.name and is_possible(client)]
     with ExitStack() as stack:
         ours = stack.enter_context(gateway(folder / "gateway"))
         servers = [ours]
-        if SSHD.exists():
+        if with_peers and SSHD.exists():
             servers.append(stack.enter_context(openssh(folder / "openssh", ours.key)))
         record = list(servers)
-        if PROFTPD.exists() and any(client.name == FOR_THE_RECORD for client in wanted):
+        if with_peers and PROFTPD.exists() and any(client.name == FOR_THE_RECORD for client in wanted):
             record.append(stack.enter_context(proftpd(folder / "proftpd", ours.key)))
         return [
             one_client(
