@@ -37,7 +37,7 @@ def test_the_readme_has_a_line_for_every_script() -> None:
 
 def test_the_benchmarks_run(tmp_path: Path) -> None:
     done = subprocess.run(
-        [ROOT / "scripts" / "bench", "--quick", "--json", "--folder", tmp_path],
+        [ROOT / "scripts" / "bench", "--quick", "--without-peers", "--json", "--folder", tmp_path],
         check=True, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     found = json.loads(done.stdout)
@@ -46,6 +46,10 @@ def test_the_benchmarks_run(tmp_path: Path) -> None:
         assert result["bare polars"]["accepted"] == 19_800
     assert [result["what"] for result in found["neighbour"]] == ["small drops", "large upload"]
     assert all(result["alone"] > 0 and result["attacked"] > 0 for result in found["neighbour"])
+    assert {result["what"] for result in found["transfer"]} >= {"put by paramiko", "put by asyncssh"}
+    assert all(result["servers"]["gateway"]["MiB/s"] > 0 for result in found["transfer"])
+    assert all(result["servers"]["gateway"].get("logins/s", 1) > 0 for result in found["logins"])
+    assert found["logins"][-1]["servers"]["gateway"]["MB"] > 0
 
 
 def test_a_second_setup_changes_nothing() -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from gateway.config import LimitSettings
 
+NEVER = float("-inf")
 BURST_SECONDS = 1.0
 """Who was silent may be ahead of the limit by this much."""
 
@@ -20,11 +21,15 @@ class Line:
 
     def __init__(self, bytes_per_second_max: int) -> None:
         self._limit = bytes_per_second_max
-        self.free_at = float("-inf")
+        self.free_at = NEVER
+
+    @property
+    def is_free(self) -> bool:
+        """It always is, without a limit."""
+        return not self._limit
 
     def take(self, length: int, now: float) -> None:
-        if self._limit:
-            self.free_at = max(self.free_at, now - BURST_SECONDS) + length / self._limit
+        self.free_at = max(self.free_at, now - BURST_SECONDS) + length / self._limit
 
 
 class Bandwidth:
@@ -60,6 +65,9 @@ class Pace:
 
     def must_wait(self) -> bool:
         """Whether the session may not go on yet; it is told when it may."""
+        # Asked for each packet, and most have no limit.
+        if self._until == NEVER:
+            return False
         loop = asyncio.get_running_loop()
         if self._until <= loop.time():
             return False
@@ -72,6 +80,8 @@ class Pace:
             self._timer.cancel()
 
     def _take(self, line: Line, length: int) -> None:
+        if line.is_free:
+            return
         line.take(length, asyncio.get_running_loop().time())
         self._until = max(self._until, line.free_at)
 

@@ -32,7 +32,8 @@ from gateway.sftp.uploads import Login, Uploads, Wakes, event_of
 
 log = structlog.get_logger(__name__)
 
-CHANNEL_PACKET_BYTES = 128 * 1024
+CHANNEL_PACKET_BYTES = 256 * 1024
+"""Of a packet of SSH, each of which costs the same, however long: OpenSSH's sftp writes 255 KiB at once."""
 STOP_SECONDS = 10.0
 
 

@@ -9,9 +9,12 @@ until the next one begins: TCP then slows it down. Who is alone has no share to 
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections import defaultdict
 from typing import Any
+
+from gateway.sftp.inlet import Inlet
 
 WINDOW_SECONDS = 0.025
 LATELY_SECONDS = 10.0
@@ -32,18 +35,11 @@ class LoopShares:
 
     def follow(self, connection: Any, tenant: str) -> None:
         """From now on, what the connection receives counts for the tenant."""
-        receive = connection.data_received
         # asyncssh has no public way to its transport.
-        transport: asyncio.ReadTransport = connection._transport
+        transport: asyncio.Transport = connection._transport
         self._open_of(tenant).add(transport)
-
-        def data_received(data: bytes, datatype: Any = None) -> None:
-            began = time.perf_counter()
-            receive(data, datatype)
-            ended = time.perf_counter()
-            self._count(tenant, ended - began, ended)
-
-        connection.data_received = data_received
+        on_taken = functools.partial(self._count, tenant)
+        transport.set_protocol(Inlet(connection, transport, on_taken))
 
     def _open_of(self, tenant: str) -> set[asyncio.ReadTransport]:
         self._transports[tenant] = {one for one in self._transports[tenant] if not one.is_closing()}

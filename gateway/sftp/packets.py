@@ -66,6 +66,11 @@ class PacketBuffer:
         if len(self._pieces) > PIECES_MAX:
             self._pieces = deque([memoryview(b"".join(self._pieces))])
 
+    @property
+    def is_cut_off(self) -> bool:
+        """A packet has begun, and more of it is to come: there is nothing to take."""
+        return self._expected is not None and self.bytes < self._expected
+
     def take(self) -> Pieces | None:
         """The next whole packet without its length, or None; its type, id and handle are in the first piece."""
         if self._expected is None:

@@ -28,7 +28,7 @@ log = structlog.get_logger(__name__)
 # Reading stops while this much waits for the handler, and goes on below it.
 WAITING_BYTES_MAX = 1024 * 1024
 # READ replies go out in pieces of this size, so that the channel can say in time that it has enough.
-REPLY_BYTES = 512 * 1024
+REPLY_BYTES = 128 * 1024
 # So long may a session keep the event loop: then come the others, however many requests wait here.
 TURN_SECONDS = 0.005
 SENTENCES_MAX = 50
@@ -76,6 +76,7 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
 
     def connection_made(self, chan: asyncssh.SSHServerChannel[bytes]) -> None:
         self._channel = chan
+        self._clock = asyncio.get_running_loop().time
         give_backlog(chan)
 
     def subsystem_requested(self, subsystem: str) -> bool:
@@ -97,14 +98,16 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
         self._handler = RequestHandler(filesystem, self._feed, ReplyWriter(self._channel, self._send, self._close))
         self.served = asyncio.create_task(self._serve())
         if self._idle_seconds:
-            self._heard_at = asyncio.get_running_loop().time()
+            self._heard_at = self._clock()
             self._look_later(self._idle_seconds)
 
     def data_received(self, data: bytes, datatype: asyncssh.DataType) -> None:
         if datatype is None and self._command is None:
-            self._heard_at = asyncio.get_running_loop().time()
+            self._heard_at = self._clock()
             self._buffer.feed(data)
-            self._pump()
+            # A large request comes in several packets, and most of them change nothing.
+            if not self._buffer.is_cut_off or self._buffer.bytes > WAITING_BYTES_MAX:
+                self._pump()
 
     def eof_received(self) -> bool:
         self._end()
@@ -153,7 +156,7 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
 
     def _look_for_idleness(self) -> None:
         """End the session when it has been silent for too long; one timer for all requests costs them nothing."""
-        silent = asyncio.get_running_loop().time() - self._heard_at
+        silent = self._clock() - self._heard_at
         # Who has said that he is done, but does not take the answers, uploads no more.
         is_uploading = not self._ended and any(
             isinstance(handle, OpenUpload) for handle in self._handler.files.values()
@@ -214,17 +217,16 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
         self._press_back()
 
     def _take_packets(self) -> None:
-        clock = asyncio.get_running_loop().time
-        turn_ends = clock() + TURN_SECONDS
+        turn_ends = self._clock() + TURN_SECONDS
         while self._feed.idle and self._writable and (self._ended or not self._pace.must_wait()):
-            if clock() > turn_ends:
+            if self._clock() > turn_ends:
                 self._go_on_later()
                 break
             packet = self._buffer.take()
             if packet is None:
                 break
             self._take(packet)
-            if self._reply_bytes > REPLY_BYTES:
+            if self._reply_bytes >= REPLY_BYTES:
                 self._flush()
         if self._is_through:
             self._flush()
@@ -319,7 +321,7 @@ class SftpSession(asyncssh.SSHServerSession[bytes]):
         self._flush_is_due = False
         if self._replies:
             replies, self._replies, self._reply_bytes = self._replies, [], 0
-            self._send(b"".join(replies))
+            self._send(replies[0] if len(replies) == 1 else b"".join(replies))
 
     def _send(self, data: bytes) -> None:
         if not self._channel.is_closing():

@@ -11,23 +11,32 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.table import Table
 
-from scripts.benchmarks import drops, neighbour, validation
+from scripts.benchmarks import drops, logins, neighbour, start, transfer, validation
 from scripts.benchmarks.generate import ROWS
+from scripts.benchmarks.tables import table_of_figures, table_of_neighbours, table_of_starts, table_of_validation
 
 QUICK_ROWS = 20_000
-MEASURES = ("validation", "drops", "neighbour")
+Results = list[dict[str, Any]]
+TABLES = {
+    "validation": table_of_validation,
+    "transfer": transfer.table_of,
+    "logins": logins.table_of,
+    "drops": table_of_figures,
+    "neighbour": table_of_neighbours,
+    "start": table_of_starts,
+}
 
 
 @click.command()
 @click.option("--quick", is_flag=True, help="Small sizes, one pair: shows that it works, not how fast it is.")
+@click.option("--peers/--without-peers", "with_peers", default=True, help="Whether others are measured beside it.")
 @click.option("--pairs", type=click.IntRange(1), default=5, show_default=True, help="How often the two run in turn.")
 @click.option("--rows", type=click.IntRange(100), default=ROWS, show_default=True, help="Rows of the file.")
 @click.option("--folder", type=click.Path(path_type=Path), default=Path(".bench"), show_default=True)
-@click.option("--only", type=click.Choice(MEASURES), help="Only this one.")
+@click.option("--only", type=click.Choice(list(TABLES)), help="Only this one.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def bench(quick: bool, pairs: int, rows: int, folder: Path, only: str | None, as_json: bool) -> None:
+def bench(quick: bool, with_peers: bool, pairs: int, rows: int, folder: Path, only: str | None, as_json: bool) -> None:
     """Measure the gateway beside its peers, each in turn on the same machine and files; and one tenant's throughput
     while another takes all that it can."""
     # So that a gateway that was started ends with this.
@@ -36,12 +45,18 @@ def bench(quick: bool, pairs: int, rows: int, folder: Path, only: str | None, as
     folder = folder.resolve()
     if quick:
         pairs, rows = 1, QUICK_ROWS
-    measures: dict[str, Callable[[], list[dict[str, Any]]]] = {
+    measures: dict[str, Callable[[], Results]] = {
         "validation": lambda: [validation.compare(form, rows, pairs, folder) for form in ("ndjson", "csv")],
+        "transfer": lambda: transfer.compare(pairs, folder, quick=quick, with_peers=with_peers),
+        "logins": lambda: logins.compare(pairs, folder, quick=quick, with_peers=with_peers),
         "drops": lambda: drops.compare(pairs, folder, quick=quick),
         "neighbour": lambda: neighbour.compare(pairs, folder, quick=quick),
+        "start": lambda: start.compare(pairs, folder, quick=quick),
     }
-    results = {name: measure() for name, measure in measures.items() if only in (None, name)}
+    show({name: measure() for name, measure in measures.items() if only in (None, name)}, as_json)
+
+
+def show(results: dict[str, Results], as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(results, indent=2))
         return
@@ -50,56 +65,6 @@ def bench(quick: bool, pairs: int, rows: int, folder: Path, only: str | None, as
         console.print(TABLES[name](found))
         console.print()
 
-
-def table_of(results: list[dict[str, Any]]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("what", "who", "seconds", "CPU seconds", "peak MB", "accepted", "rejected", "ratio (min to max)"):
-        table.add_column(column, justify="left" if column in ("what", "who") else "right")
-    for result in results:
-        ratio = result["ratio"]
-        for name in ("gateway", "bare polars"):
-            one = result[name]
-            table.add_row(
-                result["what"] if name == "gateway" else "",
-                name,
-                f"{one['seconds']:.2f}",
-                f"{one['cpu_seconds']:.2f}",
-                f"{one['peak_mb']:,.0f}",
-                f"{one['accepted']:,.0f}",
-                f"{one['rejected']:,.0f}",
-                f"{ratio['median']:.2f} ({ratio['min']:.2f} to {ratio['max']:.2f})" if name == "gateway" else "",
-            )
-    return table
-
-
-def table_of_neighbours(results: list[dict[str, Any]]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("one tenant's", "alone", "beside an attacker", "what is left (min to max)", "the attacker's drops"):
-        table.add_column(column, justify="left" if column == "one tenant's" else "right")
-    for result in results:
-        ratio = result["ratio"]
-        table.add_row(
-            f"{result['what']}, {result['unit']}",
-            f"{result['alone']:.1f}",
-            f"{result['attacked']:.1f}",
-            f"{ratio['median']:.2f} ({ratio['min']:.2f} to {ratio['max']:.2f})",
-            f"{result['attacker_drops']:,.0f}",
-        )
-    return table
-
-
-def table_of_figures(results: list[dict[str, Any]]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("what", "figure", "median (min to max)"):
-        table.add_column(column, justify="right" if column.startswith("median") else "left")
-    for result in results:
-        for number, (name, found) in enumerate(result["figures"].items()):
-            spread = f"{found['median']:,.1f} ({found['min']:,.1f} to {found['max']:,.1f})"
-            table.add_row("" if number else result["what"], name, spread)
-    return table
-
-
-TABLES = {"validation": table_of, "drops": table_of_figures, "neighbour": table_of_neighbours}
 
 if __name__ == "__main__":
     bench()
