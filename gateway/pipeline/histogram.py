@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -10,6 +10,7 @@ from itertools import pairwise
 import polars as pl
 
 BUCKETS_MAX = 48
+MOMENT = pl.Datetime("us")
 # The first day of the calendar is a Monday, so that weeks begin on one.
 CALENDAR = datetime(1, 1, 1, tzinfo=UTC)
 
@@ -97,14 +98,22 @@ def spread(frame: pl.DataFrame, time: str) -> Histogram | None:
 
     None where no row has a time.
     """
-    if time not in frame.columns:
+    return spread_over(lambda: iter([frame[time]])) if time in frame.columns else None
+
+
+def spread_over(parts: Callable[[], Iterator[pl.Series]]) -> Histogram | None:
+    """As `spread`, of moments that come in parts, and are gone through twice."""
+    ends = [(part.min(), part.max()) for part in parts() if part.null_count() < len(part)]
+    if not ends:
         return None
-    moments = frame[time].drop_nulls().sort().dt.replace_time_zone("UTC")
-    if moments.is_empty():
-        return None
-    first, last = moments[0], moments[-1]
+    span = pl.Series([moment for pair in ends for moment in pair], dtype=MOMENT).dt.replace_time_zone("UTC")
+    first, last = span.min(), span.max()
     width = next((width for width in WIDTHS if width.count(first, last) <= BUCKETS_MAX), WIDTHS[-1])
-    starts = pl.Series(list(width.starts(first, last)), dtype=moments.dtype)
-    below = [*moments.search_sorted(starts), len(moments)]
+    starts = pl.Series(list(width.starts(first, last)), dtype=span.dtype)
+    below = [0] * (len(starts) + 1)
+    for part in parts():
+        moments = part.drop_nulls().sort().dt.replace_time_zone("UTC")
+        found = [*moments.search_sorted(starts), len(moments)]
+        below = [before + here for before, here in zip(below, found, strict=True)]
     buckets = zip(starts, pairwise(below), strict=True)
     return Histogram(width.words, tuple(Bucket(start, upper - lower) for start, (lower, upper) in buckets))

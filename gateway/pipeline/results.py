@@ -6,6 +6,7 @@ import json
 from collections.abc import Collection, Iterator
 from functools import partial
 from pathlib import Path
+from typing import IO
 
 import polars as pl
 
@@ -28,7 +29,12 @@ JSON_TYPES = frozenset({"integer", "number", "boolean", "object", "tags", "unix_
 
 def write_csv(frame: pl.DataFrame, columns: list[str], delimiter: str, path: Path) -> None:
     """The rows as CSV with a header, nulls as empty fields."""
-    frame.select(columns).write_csv(path, separator=delimiter, quote_style="necessary")
+    with path.open("wb") as file:
+        append_csv(frame, columns, delimiter, file, header=True)
+
+
+def append_csv(frame: pl.DataFrame, columns: list[str], delimiter: str, file: IO[bytes], *, header: bool) -> None:
+    frame.select(columns).write_csv(file, include_header=header, separator=delimiter, quote_style="necessary")
 
 
 def write_ndjson(
@@ -40,15 +46,31 @@ def write_ndjson(
     path: Path,
 ) -> None:
     """The rows as NDJSON, null keys left out. Without `escapes` no text holds a character that JSON escapes."""
-    line = ndjson_line(frame, contract, columns, json_columns, escapes)
     with path.open("wb") as file:
-        for rows in mapped(partial(lines_of, line), frame.iter_slices(SLICE_ROWS)):
-            rows.write_csv(file, include_header=False, quote_style="never")
+        append_ndjson(frame, contract, columns, json_columns, escapes, file)
+
+
+def append_ndjson(
+    frame: pl.DataFrame,
+    contract: Contract,
+    columns: list[str],
+    json_columns: Collection[str],
+    escapes: bool,
+    file: IO[bytes],
+) -> None:
+    line = ndjson_line(frame, contract, columns, json_columns, escapes)
+    for rows in mapped(partial(lines_of, line), frame.iter_slices(SLICE_ROWS)):
+        rows.write_csv(file, include_header=False, quote_style="never")
 
 
 def write_rendered(frame: pl.DataFrame, path: Path) -> None:
     """Rows that are rendered already, one a line."""
-    frame.select(RENDERED).write_csv(path, include_header=False, quote_style="never")
+    with path.open("wb") as file:
+        append_rendered(frame, file)
+
+
+def append_rendered(frame: pl.DataFrame, file: IO[bytes]) -> None:
+    frame.select(RENDERED).write_csv(file, include_header=False, quote_style="never")
 
 
 def rendered(frame: pl.DataFrame, contract: Contract, json_columns: Collection[str], escapes: bool) -> pl.DataFrame:
@@ -100,7 +122,12 @@ def quoted(frame: pl.DataFrame, name: str, escapes: bool) -> list[pl.Expr]:
 
 
 def write_parquet(frame: pl.DataFrame, contract: Contract, columns: list[str], path: Path) -> None:
-    """The rows as Parquet: numbers, booleans and times typed, all else text."""
+    """The rows as Parquet."""
+    typed(frame, contract, columns).write_parquet(path)
+
+
+def typed(frame: pl.DataFrame, contract: Contract, columns: list[str]) -> pl.DataFrame:
+    """The rows as Parquet has them: numbers, booleans and times typed, all else text."""
     types = {"integer": pl.Int64, "number": pl.Float64}
     declared: dict[str, Column] = contract.by_name
     casts = [
@@ -111,16 +138,26 @@ def write_parquet(frame: pl.DataFrame, contract: Contract, columns: list[str], p
     casts += [pl.col(c.name) == "true" for c in contract.columns if c.type == "boolean" and c.name in columns]
     if contract.time and contract.time.column in columns:
         casts.append(pl.col(TIME).dt.replace_time_zone("UTC").alias(contract.time.column))
-    frame.with_columns(casts).select(columns).write_parquet(path)
+    return frame.with_columns(casts).select(columns)
 
 
 def write_rejected(source: Source, header: bytes, rejected: pl.DataFrame, path: Path) -> None:
     """The rejected records byte for byte as they came, behind the header; they are a drop again."""
     with path.open("wb") as file:
-        file.write(source.bom if source.encoding != "utf-8" else b"")
-        file.write(header if source.encoding == "utf-8" else header.decode().encode(source.encoding))
-        for start, stop in runs(rejected):
-            file.write(source.raw(start, stop))
+        file.write(head_of_rejected(source, header))
+        append_rejected(source, rejected, file)
+
+
+def head_of_rejected(source: Source, header: bytes) -> bytes:
+    """What stands before rejected records: the header in the encoding of the drop."""
+    if source.encoding == "utf-8":
+        return header
+    return source.bom + header.decode().encode(source.encoding)
+
+
+def append_rejected(source: Source, rejected: pl.DataFrame, file: IO[bytes]) -> None:
+    for start, stop in runs(rejected):
+        file.write(source.raw(start, stop))
 
 
 def runs(places: pl.DataFrame) -> Iterator[tuple[int, int]]:
