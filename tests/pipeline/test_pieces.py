@@ -29,7 +29,7 @@ from tests.pipeline.conftest import AS_OF
 from tests.pipeline.test_hostile_bytes import CONTRACTS, PIECES, damaged, packed, valid
 from tests.pipeline.test_properties import CASES, FURTHER, cells, typed
 
-relaxed = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+relaxed = settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 WHOLE, BY_PIECES = 1 << 30, 0
 Results = dict[str, bytes] | Suspect
 

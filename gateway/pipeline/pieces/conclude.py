@@ -106,7 +106,7 @@ def write_rendered(parts: Parts, path: Path) -> None:
             results.append_rendered(part, file)
 
 
-def write_parquet(parts: Parts, columns: list[str], drop: Drop, folder: Path) -> None:
+def write_parquet(parts: Parts, columns: list[str], drop: Drop, folder: Path, path: Path) -> None:
     """Parts as they come make row groups of uneven size, so polars puts them together anew."""
     written: list[Path] = []
     for part in parts:
