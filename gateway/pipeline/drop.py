@@ -13,7 +13,6 @@ from gateway import clock
 from gateway.config import FeedSettings
 from gateway.contracts import Contract
 
-WHOLE_BYTES_MAX = 192 << 20
 OnCutOff = Literal["hold", "refuse", "process", "proven"]
 
 
@@ -48,7 +47,7 @@ class Drop:
     completion_proof: bool = True
     on_cut_off: OnCutOff = "refuse"
     disk_free_min: int = 0
-    whole_bytes_max: int = WHOLE_BYTES_MAX
+    whole_bytes_max: int = 192 << 20
 
 
 @dataclass(frozen=True, slots=True)

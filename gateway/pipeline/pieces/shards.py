@@ -33,7 +33,7 @@ def scattered(runs: Runs, candidates: NDArray[np.bool_], contract: Contract, fol
         shard_of = (found >> np.uint64(32)) % np.uint64(count)
         for number, shard in enumerate(shards):
             shard.add(frame.filter(shard_of == number))
-    return shards
+    return [shard for shard in shards if len(shard)]
 
 
 def repeats(shards: Sequence[Runs], contract: Contract) -> Iterator[NDArray[np.int64]]:
