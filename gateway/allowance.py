@@ -14,6 +14,8 @@ PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 SHARE_OF_MACHINE: Final = 0.75
 # A worker that has done nothing yet has a quarter of this.
 MEMORY_BYTES_MIN: Final = 1 << 30
+# A CSV of short values takes 4.7 times its size (measured on 1 GiB), and a worker needs some memory for itself.
+TIMES_IN_MEMORY: Final = 8
 CGROUP_LIMIT: Final = Path("/sys/fs/cgroup/memory.max")
 
 
@@ -38,6 +40,11 @@ class Allowance:
 
 
 UNLIMITED: Final = Allowance(0, 0)
+
+
+def whole_bytes_max(settings: EngineSettings) -> int:
+    """The largest text that a job may hold in memory as a whole: as configured, or what its memory is enough for."""
+    return min(settings.whole_bytes_max, allowance_of(settings).memory_bytes_max // TIMES_IN_MEMORY)
 
 
 def allowance_of(settings: EngineSettings) -> Allowance:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateway import contracts
+from gateway.allowance import whole_bytes_max
 from gateway.config import FeedSettings, Settings, TenantSettings
 from gateway.contracts import Contract
 from gateway.errors import ConfigError
@@ -58,6 +59,7 @@ def describe(settings: Settings, ledger: Ledger, job: JobRow, row: DropRow, sha2
         completion_proof=row.proof is not None,
         on_cut_off=on_cut_off(row),
         disk_free_min=settings.gateway.limits.disk_reserve_bytes,
+        whole_bytes_max=whole_bytes_max(settings.gateway.engine),
     )
     return Described(drop, failure)
 

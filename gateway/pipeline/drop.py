@@ -24,7 +24,8 @@ class Drop:
     `as_of` is when the drop landed, and every rule's "now". `on_cut_off` says what becomes of a drop that looks cut
     off: it comes back as a Suspect, is refused whole, or is processed as far as it is whole. In one that is `proven` to
     have arrived whole, a last record that is cut is a bad row like any other, and all else refuses it.
-    `disk_free_min` is how many bytes of the disk stay free when it is expanded.
+    `disk_free_min` is how many bytes of the disk stay free when it is expanded, or read by pieces, which is the way of
+    a text of more than `whole_bytes_max`.
     """
 
     job_id: str
@@ -46,6 +47,7 @@ class Drop:
     completion_proof: bool = True
     on_cut_off: OnCutOff = "refuse"
     disk_free_min: int = 0
+    whole_bytes_max: int = 192 << 20
 
 
 @dataclass(frozen=True, slots=True)

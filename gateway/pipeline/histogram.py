@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 BUCKETS_MAX = 48
+MOMENT = pl.Datetime("us")
 # The first day of the calendar is a Monday, so that weeks begin on one.
 CALENDAR = datetime(1, 1, 1, tzinfo=UTC)
 # What a Datetime in µs counts, and from when.
@@ -100,15 +101,22 @@ def spread(frame: pl.DataFrame, time: str) -> Histogram | None:
 
     None where no row has a time.
     """
-    if time not in frame.columns:
+    return spread_over(lambda: iter([frame[time]])) if time in frame.columns else None
+
+
+def spread_over(parts: Callable[[], Iterator[pl.Series]]) -> Histogram | None:
+    """As `spread`, of moments that come in parts, and are gone through twice."""
+    ends = [moment for part in parts() for moment in (part.min(), part.max()) if isinstance(moment, datetime)]
+    if not ends:
         return None
-    moments = frame[time].drop_nulls().sort()
-    if moments.is_empty():
-        return None
-    first, last = (moment.replace(tzinfo=UTC) for moment in (moments[0], moments[-1]))
+    first, last = (moment.replace(tzinfo=UTC) for moment in (min(ends), max(ends)))
     width = next((width for width in WIDTHS if width.count(first, last) <= BUCKETS_MAX), WIDTHS[-1])
     starts = list(width.starts(first, last))
     ticks = [(start - EPOCH) // MICROSECOND for start in starts]
-    below = [*map(int, np.searchsorted(moments.to_physical().to_numpy(), ticks)), len(moments)]
+    below = [0] * (len(starts) + 1)
+    for part in parts():
+        moments = part.drop_nulls().sort()
+        found = [*map(int, np.searchsorted(moments.to_physical().to_numpy(), ticks)), len(moments)]
+        below = [before + here for before, here in zip(below, found, strict=True)]
     buckets = zip(starts, pairwise(below), strict=True)
     return Histogram(width.words, tuple(Bucket(start, upper - lower) for start, (lower, upper) in buckets))

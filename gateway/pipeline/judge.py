@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import polars as pl
 
@@ -48,17 +49,29 @@ class Judged:
     tallies: Tallies
 
 
-def judge(source: Source, drop: Drop, problems: Problems, *, render: bool = False) -> Judged:
+class Keeper(Protocol):
+    """Who takes the rows of a drop that is too large to be held as a whole, chunk by chunk."""
+
+    def begin(self, source: Source, header: Header) -> None: ...
+    def add(self, good: pl.DataFrame, rejected: pl.DataFrame) -> None: ...
+
+
+def judge(
+    source: Source, drop: Drop, problems: Problems, *, render: bool = False, keeper: Keeper | None = None
+) -> Judged:
     """Read and validate the whole drop; with `render` good rows are kept as NDJSON lines only.
 
+    With a `keeper` the rows are given to it, and what is returned holds none.
     Raises DropRefused; CutOff for a drop that looks cut off, unless it is to be processed as far as it is whole.
     """
     header, chunks = read(source, drop, problems)
+    if keeper:
+        keeper.begin(source, header)
     terms = Terms(
         drop.contract, drop.as_of, drop.timezone, drop.retention_days, drop.policy.strict, drop.policy.null_marker,
         tuple(header.dates.items()), drop.policy.json_depth_max,
     )  # fmt: skip
-    goods, rejecteds, blank = [], [], 0
+    goods, rejecteds, blank, count = [], [], 0, 0
     json_columns: set[str] = set()
     further: set[str] = set()
     unknown: dict[str, tuple[int, int]] = {}
@@ -71,8 +84,12 @@ def judge(source: Source, drop: Drop, problems: Problems, *, render: bool = Fals
         refuse_too_many(json_columns | rows.json_columns, drop.policy.columns_max)
         if render:
             good = rendered(good, drop.contract, rows.json_columns, "backslash" in rows.traces)
-        goods.append(good)
-        rejecteds.append(rejected)
+        count += good.height + rejected.height
+        if keeper:
+            keeper.add(good, rejected)
+        else:
+            goods.append(good)
+            rejecteds.append(rejected)
         blank += rows.blank
         json_columns |= rows.json_columns
         for name, place in rows.unknown.items():
@@ -81,7 +98,7 @@ def judge(source: Source, drop: Drop, problems: Problems, *, render: bool = Fals
     for name, (row, line) in unknown.items():
         tell_unknown(name, unknown, drop.contract, problems, line, row)
     tallies.ids.tell(problems)
-    if source.format == "ndjson" and blank and not any(frame.height for frame in goods + rejecteds):
+    if source.format == "ndjson" and blank and not count:
         raise DropRefused("empty_file", "the file has only blank lines", line=1)
     good = pl.concat(goods, how="diagonal") if goods else pl.DataFrame(schema=PLACE)
     rejected = pl.concat(rejecteds) if rejecteds else pl.DataFrame(schema=PLACE)

@@ -52,20 +52,29 @@ def merge_profiles(frame: pl.DataFrame, contract: Contract) -> pl.DataFrame:
     A row that has several identities goes by the first that the contract names. The merged row takes the place of
     its newest one (C2, C3, B3 to B5).
     """
-    key = pl.coalesce(pl.lit(f"{at} ") + pl.col(name) for at, name in enumerate(contract.identity))
-    keyed = frame.with_columns(key.alias(KEY))
+    keyed = frame.with_columns(key_of(contract).alias(KEY))
     several = keyed[KEY].is_duplicated()
     if not several.any():
         return frame
     by_age = [TIME, ROW] if TIME in frame.columns else [ROW]
-    values = [name for name in frame.columns if name not in PLACE]
-    merged = (
-        keyed.filter(several)
-        .sort(by_age)
-        .group_by(KEY, maintain_order=True)
-        .agg(*(pl.col(name).last() for name in PLACE), *(pl.col(name).drop_nulls().last() for name in values))
-    )
+    merged = newest_values(keyed.filter(several).sort(by_age))
     return pl.concat([frame.filter(~several), merged.select(frame.columns)]).sort(ROW)
+
+
+def key_of(contract: Contract) -> pl.Expr:
+    """Whom a row is about."""
+    return pl.coalesce(pl.lit(f"{at} ") + pl.col(name) for at, name in enumerate(contract.identity))
+
+
+def newest_values(keyed: pl.DataFrame) -> pl.DataFrame:
+    """One row a KEY: the last place, and the last value of each other column. Rows come oldest first."""
+    places = [name for name in keyed.columns if name in PLACE]
+    values = [name for name in keyed.columns if name not in PLACE and name != KEY]
+    return (
+        keyed.group_by(KEY, maintain_order=True)
+        .agg(*(pl.col(name).last() for name in places), *(pl.col(name).drop_nulls().last() for name in values))
+        .drop(KEY)
+    )
 
 
 def first_of_equals(frame: pl.DataFrame, contract: Contract) -> pl.DataFrame:

@@ -13,8 +13,8 @@ from gateway.pipeline.drop import Drop
 from gateway.pipeline.header import read_header
 from gateway.pipeline.judge import judge
 from gateway.pipeline.problems import Problems
-from gateway.pipeline.process import result_columns
 from gateway.pipeline.records import framed
+from gateway.pipeline.result_form import result_columns
 from gateway.pipeline.rows import ROW, START, STOP
 from gateway.pipeline.source import Source, opened
 

@@ -13,19 +13,19 @@ from gateway import clock
 from gateway.contracts.codes import CODES
 from gateway.durable import sync_folder
 from gateway.errors import CutOff, DropRefused
-from gateway.pipeline import page, results
+from gateway.pipeline import page, pieces, results
 from gateway.pipeline import report as reports
 from gateway.pipeline.cut_off import open_quote_is_a_sign
 from gateway.pipeline.drop import Counts, Drop, Outcome, Suspect
 from gateway.pipeline.histogram import spread
 from gateway.pipeline.judge import Judged, judge
-from gateway.pipeline.nested import nested_columns
 from gateway.pipeline.order import Ordered, ordered
+from gateway.pipeline.pieces import Spool
 from gateway.pipeline.problems import Problems
-from gateway.pipeline.rows import PLACE
+from gateway.pipeline.result_form import is_rendered, properties_of, result_columns, result_format, too_many_errors
 from gateway.pipeline.source import Source, opened
 from gateway.pipeline.staging import Staging
-from gateway.pipeline.validate import TIME, has_value
+from gateway.pipeline.validate import TIME
 
 CLOCK_SKEW_MAX = timedelta(minutes=5)
 Progress = Callable[[str], None]
@@ -60,13 +60,18 @@ def outcome_of(drop: Drop, staging: Path, progress: Progress = lambda status: No
             return finish(drop, out, started, problems, Counts(), reports.Facts(drop.path.stat().st_size))
         note_circumstances(drop, problems)
         source = opened(drop, staging)
+        spool = Spool(staging, drop) if len(source.octets) > drop.whole_bytes_max else None
         try:
             with open_quote_is_a_sign(source):
-                judged = judge(source, drop, problems, render=is_rendered(source, drop))
+                judged = judge(source, drop, problems, render=is_rendered(source, drop), keeper=spool)
         except CutOff as cut:
             source, problems = without_the_cut(cut, source, drop)
-            judged = judge(source, drop, problems, render=is_rendered(source, drop))
+            spool = Spool(staging, drop) if spool else None
+            judged = judge(source, drop, problems, render=is_rendered(source, drop), keeper=spool)
         progress("processing")
+        if spool:
+            counts, facts, reason = pieces.conclude(drop, source, judged, spool, out, problems)
+            return finish(drop, out, started, problems, counts, facts, reasons=(reason,) if reason else ())
         return conclude(drop, source, judged, out, started, problems)
     except DropRefused as refusal:
         if isinstance(refusal, CutOff) and drop.on_cut_off == "hold":
@@ -79,6 +84,7 @@ def outcome_of(drop: Drop, staging: Path, progress: Progress = lambda status: No
     finally:
         for scratch in ("expanded", "utf8"):
             (staging / scratch).unlink(missing_ok=True)
+        shutil.rmtree(staging / pieces.FOLDER, ignore_errors=True)
 
 
 def without_the_cut(cut: CutOff, source: Source, drop: Drop) -> tuple[Source, Problems]:
@@ -122,25 +128,6 @@ def fresh(staging: Path, drop: Drop) -> Staging:
     return Staging(staging, drop.name + generation)
 
 
-def result_columns(judged: Judged, drop: Drop, form: str) -> list[str]:
-    """The columns of the accepted file: those of the header, else of the contract, then further ones.
-
-    A column that the file does not have is written where a rule filled it in. Form-style columns go into a CSV as
-    they came, and into all else as the object that they make.
-    """
-    header, good = judged.header, judged.good
-    declared = [column.name for column in drop.contract.columns]
-    nested = nested_columns(header.names, drop.contract)
-    left_out = {drop.contract.nested} if nested and form == "csv" else set(nested)
-    names = [name for name in header.names if name not in header.ignored] or declared
-    # By name, since the order in which keys are met changes with the order of the rows.
-    further = sorted(set(good.columns) - {*names, *PLACE, TIME})
-    filled = [name for name in further if has_value(good[name])]
-    found = [name for name in [*names, *filled] if name in good.columns and name not in left_out]
-    # A key that no object has is no column; a column of a CSV is one without any value too.
-    return found if form == "csv" else [name for name in found if has_value(good[name])]
-
-
 def conclude(
     drop: Drop, source: Source, judged: Judged, out: Staging, started: datetime, problems: Problems
 ) -> Outcome:
@@ -170,16 +157,6 @@ def conclude(
     return finish(drop, out, started, problems, counts, facts)
 
 
-def too_many_errors(drop: Drop, rejected: int, total: int) -> str:
-    """Why the drop fails as a whole, or nothing."""
-    if rejected and drop.policy.on_error == "reject_file":
-        return f"{rejected:,} of {total:,} rows are bad, and this feed takes a file only when all its rows are good"
-    if total and rejected / total > drop.policy.max_error_rate:
-        allowed = f"{drop.policy.max_error_rate:.2%}"
-        return f"{rejected:,} of {total:,} rows are bad, more than the {allowed} that this feed allows"
-    return ""
-
-
 def write_accepted(drop: Drop, source: Source, judged: Judged, done: Ordered, out: Staging) -> list[str]:
     """The accepted rows in the format of the drop, or of the feed; returns their columns."""
     form = result_format(source, drop)
@@ -198,23 +175,6 @@ def write_accepted(drop: Drop, source: Source, judged: Judged, done: Ordered, ou
     if done.frame.height:
         out.write(f".accepted.{form}", writers[form])
     return columns
-
-
-def result_format(source: Source, drop: Drop) -> str:
-    return source.format if drop.policy.result_format == "same" else drop.policy.result_format
-
-
-def is_rendered(source: Source, drop: Drop) -> bool:
-    """True where accepted rows are NDJSON lines, and nothing has to look into their columns once they are judged."""
-    contract = drop.contract
-    plain = contract.kind != "profiles" and not contract.unique
-    return plain and source.format == "ndjson" and result_format(source, drop) == "ndjson"
-
-
-def properties_of(drop: Drop, columns: list[str]) -> dict[str, object]:
-    """The further columns, which become properties (C11)."""
-    declared = drop.contract.by_name
-    return {"created": [name for name in columns if name not in declared], "changed": [], "blanked": 0}
 
 
 def finish(

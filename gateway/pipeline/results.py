@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import polars as pl
 
@@ -30,15 +30,20 @@ JSON_TYPES = frozenset({"integer", "number", "boolean", "object", "tags", "unix_
 
 def write_csv(frame: pl.DataFrame, columns: list[str], delimiter: str, path: Path) -> None:
     """The rows as CSV with a header, nulls as empty fields."""
-    write_text(frame.select(columns), path, separator=delimiter, quote_style="necessary")
+    with path.open("wb") as file:
+        append_csv(frame, columns, delimiter, file, header=True)
 
 
-def write_text(frame: pl.DataFrame, path: Path, **style: Any) -> None:
+def append_csv(frame: pl.DataFrame, columns: list[str], delimiter: str, file: IO[bytes], *, header: bool) -> None:
+    append_text(frame.select(columns), file, include_header=header, separator=delimiter, quote_style="necessary")
+
+
+def append_text(frame: pl.DataFrame, file: IO[bytes], **style: Any) -> None:
     """The frame as text; polars' way to write into a file costs more than the writing where there are few rows."""
     if frame.height <= FEW_ROWS:
-        path.write_text(frame.write_csv(**style), encoding="utf-8", newline="")
+        file.write(frame.write_csv(**style).encode())
     else:
-        frame.write_csv(path, **style)
+        frame.write_csv(file, **style)
 
 
 def write_ndjson(
@@ -50,16 +55,32 @@ def write_ndjson(
     path: Path,
 ) -> None:
     """The rows as NDJSON, null keys left out. Without `escapes` no text holds a character that JSON escapes."""
-    line = ndjson_line(frame, contract, columns, json_columns, escapes)
     with path.open("wb") as file:
-        threads = 2 if frame.height > SLICE_ROWS else 0
-        for rows in mapped(partial(lines_of, line), frame.iter_slices(SLICE_ROWS), threads):
-            rows.write_csv(file, include_header=False, quote_style="never")
+        append_ndjson(frame, contract, columns, json_columns, escapes, file)
+
+
+def append_ndjson(
+    frame: pl.DataFrame,
+    contract: Contract,
+    columns: list[str],
+    json_columns: Collection[str],
+    escapes: bool,
+    file: IO[bytes],
+) -> None:
+    line = ndjson_line(frame, contract, columns, json_columns, escapes)
+    threads = 2 if frame.height > SLICE_ROWS else 0
+    for rows in mapped(partial(lines_of, line), frame.iter_slices(SLICE_ROWS), threads):
+        rows.write_csv(file, include_header=False, quote_style="never")
 
 
 def write_rendered(frame: pl.DataFrame, path: Path) -> None:
     """Rows that are rendered already, one a line."""
-    write_text(frame.select(RENDERED), path, include_header=False, quote_style="never")
+    with path.open("wb") as file:
+        append_rendered(frame, file)
+
+
+def append_rendered(frame: pl.DataFrame, file: IO[bytes]) -> None:
+    append_text(frame.select(RENDERED), file, include_header=False, quote_style="never")
 
 
 def rendered(frame: pl.DataFrame, contract: Contract, json_columns: Collection[str], escapes: bool) -> pl.DataFrame:
@@ -111,7 +132,12 @@ def quoted(frame: pl.DataFrame, name: str, escapes: bool) -> list[pl.Expr]:
 
 
 def write_parquet(frame: pl.DataFrame, contract: Contract, columns: list[str], path: Path) -> None:
-    """The rows as Parquet: numbers, booleans and times typed, all else text."""
+    """The rows as Parquet."""
+    typed(frame, contract, columns).write_parquet(path)
+
+
+def typed(frame: pl.DataFrame, contract: Contract, columns: list[str]) -> pl.DataFrame:
+    """The rows as Parquet has them: numbers, booleans and times typed, all else text."""
     types = {"integer": pl.Int64, "number": pl.Float64}
     declared: dict[str, Column] = contract.by_name
     casts = [
@@ -122,16 +148,26 @@ def write_parquet(frame: pl.DataFrame, contract: Contract, columns: list[str], p
     casts += [pl.col(c.name) == "true" for c in contract.columns if c.type == "boolean" and c.name in columns]
     if contract.time and contract.time.column in columns:
         casts.append(pl.col(TIME).dt.replace_time_zone("UTC").alias(contract.time.column))
-    frame.with_columns(casts).select(columns).write_parquet(path)
+    return frame.with_columns(casts).select(columns)
 
 
 def write_rejected(source: Source, header: bytes, rejected: pl.DataFrame, path: Path) -> None:
     """The rejected records byte for byte as they came, behind the header; they are a drop again."""
     with path.open("wb") as file:
-        file.write(source.bom if source.encoding != "utf-8" else b"")
-        file.write(header if source.encoding == "utf-8" else header.decode().encode(source.encoding))
-        for start, stop in runs(rejected):
-            file.write(source.raw(start, stop))
+        file.write(head_of_rejected(source, header))
+        append_rejected(source, rejected, file)
+
+
+def head_of_rejected(source: Source, header: bytes) -> bytes:
+    """What stands before rejected records: the header in the encoding of the drop."""
+    if source.encoding == "utf-8":
+        return header
+    return source.bom + header.decode().encode(source.encoding)
+
+
+def append_rejected(source: Source, rejected: pl.DataFrame, file: IO[bytes]) -> None:
+    for start, stop in runs(rejected):
+        file.write(source.raw(start, stop))
 
 
 def runs(places: pl.DataFrame) -> Iterator[tuple[int, int]]:
@@ -150,4 +186,5 @@ def write_errors(problems: pl.DataFrame, path: Path) -> None:
         pl.when(pl.col(name).str.contains(FORMULA)).then("'" + pl.col(name)).otherwise(pl.col(name)).alias(name)
         for name in texts
     )
-    write_text(problems.with_columns(harmless), path)
+    with path.open("wb") as file:
+        append_text(problems.with_columns(harmless), file)

@@ -12,9 +12,15 @@ from typing import Any
 import click
 from rich.console import Console
 
-from scripts.benchmarks import drops, logins, neighbour, start, transfer, validation
+from scripts.benchmarks import drops, logins, memory, neighbour, start, transfer, validation
 from scripts.benchmarks.generate import ROWS
-from scripts.benchmarks.tables import table_of_figures, table_of_neighbours, table_of_starts, table_of_validation
+from scripts.benchmarks.tables import (
+    table_of_figures,
+    table_of_memory,
+    table_of_neighbours,
+    table_of_starts,
+    table_of_validation,
+)
 
 QUICK_ROWS = 20_000
 Results = list[dict[str, Any]]
@@ -25,6 +31,7 @@ TABLES = {
     "drops": table_of_figures,
     "neighbour": table_of_neighbours,
     "start": table_of_starts,
+    "memory": table_of_memory,
 }
 
 
@@ -52,6 +59,8 @@ def bench(quick: bool, with_peers: bool, pairs: int, rows: int, folder: Path, on
         "drops": lambda: drops.compare(pairs, folder, quick=quick),
         "neighbour": lambda: neighbour.compare(pairs, folder, quick=quick),
         "start": lambda: start.compare(pairs, folder, quick=quick),
+        # Once: five of the large files would take an hour.
+        "memory": lambda: memory.compare(1, folder, quick=quick),
     }
     show({name: measure() for name, measure in measures.items() if only in (None, name)}, as_json)
 

@@ -69,3 +69,19 @@ def table_of_starts(results: Results) -> Table:
     for result in results:
         table.add_row(result["what"], spread(result), f"{result['bare Python']:.2f}")
     return table
+
+
+def table_of_memory(results: Results) -> Table:
+    table = table_with("what", "MB", "peak MB", "seconds", "seconds per GiB", "accepted", "rejected")
+    for result in results:
+        for run in result["runs"]:
+            table.add_row(
+                result["what"],
+                f"{run['mb']:,.0f}",
+                f"{run['peak_mb']:,.0f}",
+                f"{run['seconds']:,.1f}",
+                f"{run['per_gib']:.1f}",
+                f"{run['accepted']:,.0f}",
+                f"{run['rejected']:,.0f}",
+            )
+    return table
