@@ -16,6 +16,14 @@ from gateway.sftp import host_keys
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
+# A test of a minute or two that begins last would leave one of two cores idle in the end.
+LONGEST = ("test_soak.py", "test_fuzz.py", "test_scripts.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest first; all others stay in their order."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
 
 @pytest.fixture
 def gateway(tmp_path: Path) -> Run:
@@ -63,5 +71,5 @@ def clean_environment() -> dict[str, str]:
 
 
 def unmeasured() -> dict[str, str]:
-    """The environment without a measuring of coverage: who is killed writes none down, and is only slowed by it."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+    """As clean, and without a measuring of coverage: who is killed writes none down, and is only slowed by it."""
+    return {name: value for name, value in clean_environment().items() if not name.startswith("COVERAGE_")}

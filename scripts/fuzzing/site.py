@@ -5,15 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
-import signal
-import subprocess
-import sys
-from contextlib import suppress
 from pathlib import Path
 
-import asyncssh
 import paramiko
+
+from scripts.gateways.process import GatewayProcess, make_keys
 
 HOST = "127.0.0.1"
 ATTACKER, CANARY, OWNER = "acme-fuzz", "rival-canary", "third-owner"
@@ -56,18 +52,13 @@ class Site:
         self.root = folder
         self.log = folder / "gateway.log"
         self.port = 0
-        self.process: subprocess.Popen[str] | None = None
+        self._process = GatewayProcess(folder, self.log)
 
     def make(self) -> None:
-        for name in ("tenants", "host_keys", "data", "outside/deep"):
+        for name in ("tenants", "data", "outside/deep"):
             (self.root / name).mkdir(parents=True)
-        host, client = (asyncssh.generate_private_key("ssh-ed25519") for _ in range(2))
-        host.write_private_key(self.root / "host_keys" / "ssh_host_ed25519_key")
-        client.write_private_key(self.root / "client")
-        for path in (self.root / "host_keys" / "ssh_host_ed25519_key", self.root / "client"):
-            path.chmod(0o600)
+        public = make_keys(self.root)
         self.key = paramiko.Ed25519Key(filename=str(self.root / "client"))
-        public = client.export_public_key().decode().strip()
         (self.root / "gateway.toml").write_text(SETTINGS)
         for tenant, user in TENANTS.items():
             (self.root / "tenants" / f"{tenant}.toml").write_text(TENANT.format(user=user, key=public))
@@ -89,35 +80,14 @@ class Site:
 
     def start(self) -> None:
         """Returns when it listens."""
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("GATEWAY_")}
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "gateway", "serve", "--host", HOST, "--port", "0"],
-                env=environment | {"GATEWAY_CONFIG": str(self.root)},
-                stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True,
-            )  # fmt: skip
-        said = self.process.stdout.readline() if self.process.stdout is not None else ""
-        found = re.search(r"listens on [^ ]*:(\d+)", said)
-        if found is None:
-            raise SystemExit(f"the gateway does not serve; its log is {self.log}")
-        self.port = int(found[1])
+        self.port = self._process.serve()
 
     def is_alive(self) -> bool:
-        return self.process is not None and self.process.poll() is None
+        return self._process.is_alive()
 
     def stop(self) -> bool:
         """SIGTERM; True when it ended well and in time. Nothing that was started here goes on."""
-        if self.process is None:
-            return True
-        self.process.terminate()
-        try:
-            return self.process.wait(STOP_SECONDS_MAX) == 0
-        except subprocess.TimeoutExpired:
-            return False
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
+        return self._process.stop(STOP_SECONDS_MAX)
 
     def snapshot(self) -> dict[str, str]:
         """Each file, link and folder that no client may change: name, kind, size, times and hash."""
@@ -152,11 +122,7 @@ class Site:
         return next(int(line.split()[1]) for line in self._status() if line.startswith("Threads:"))
 
     def descriptors(self) -> int:
-        return len(os.listdir(f"/proc/{self._pid}/fd"))
+        return len(os.listdir(f"/proc/{self._process.pid}/fd"))
 
     def _status(self) -> list[str]:
-        return Path(f"/proc/{self._pid}/status").read_text().splitlines()
-
-    @property
-    def _pid(self) -> int:
-        return self.process.pid if self.process is not None else 0
+        return Path(f"/proc/{self._process.pid}/status").read_text().splitlines()

@@ -11,12 +11,13 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from scripts.gateways.process import DoesNotServe
 from scripts.soaking.client import Client, Upload
 from scripts.soaking.evidence import Evidence, unfinished
 from scripts.soaking.killing import Supervisor
 from scripts.soaking.outcomes import Check
 from scripts.soaking.programs import PROGRAMS
-from scripts.soaking.site import DoesNotServe, Site
+from scripts.soaking.site import Site
 from scripts.soaking.summary import summary, tables
 
 ENDING_SECONDS_MAX = 180.0

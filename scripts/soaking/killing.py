@@ -9,7 +9,8 @@ import threading
 import time
 from collections import Counter
 
-from scripts.soaking.site import DoesNotServe, Site
+from scripts.gateways.process import DoesNotServe
+from scripts.soaking.site import Site
 
 WAYS = ("group", "group", "main", "main", "main", "worker", "worker", "start", "SIGTERM")
 """The whole process group, the main process, one worker, the main process while it starts; or it is asked to end."""

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import random
-import signal
 import socket
 import subprocess
-import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import asyncssh
 
+from scripts.gateways.process import DoesNotServe, GatewayProcess, command, environment
 from scripts.soaking.contents import FEEDS
 
 TENANT, USER = "acme", "acme-soak"
@@ -31,10 +28,6 @@ tries_max = 100
 """
 
 
-class DoesNotServe(Exception):
-    """The gateway ended, or did not accept, while nobody killed it."""
-
-
 class Site:
     """A working directory below `folder`, and at most one gateway that serves it."""
 
@@ -46,7 +39,7 @@ class Site:
         self.key = folder / "key"
         self.known_hosts = folder / "known_hosts"
         self.port = 0
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process = GatewayProcess(self.root, self.log)
 
     @property
     def ledger(self) -> Path:
@@ -81,22 +74,14 @@ class Site:
 
     def run(self, *arguments: str) -> None:
         done = subprocess.run(
-            command(*arguments), env=self.environment(), capture_output=True, text=True, timeout=100, check=False
+            command(*arguments), env=environment(self.root), capture_output=True, text=True, timeout=100, check=False
         )
         if done.returncode:
             raise DoesNotServe(f"gateway {' '.join(arguments)}: {done.stderr}")
 
-    def environment(self) -> dict[str, str]:
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("GATEWAY_")}
-        return clean | {"GATEWAY_CONFIG": str(self.root)}
-
     def begin(self) -> int:
-        """Start the gateway in a process group of its own; its process id."""
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                command("serve"), env=self.environment(), stdout=log, stderr=log, start_new_session=True
-            )
-        return self._process.pid
+        """Start the gateway; its process id."""
+        return self._process.begin().pid
 
     def start(self) -> int:
         """Start it and wait until it accepts connections; its process id."""
@@ -116,35 +101,23 @@ class Site:
             return False
 
     def is_alive(self) -> bool:
-        return self._process is not None and self._process.poll() is None
+        return self._process.is_alive()
 
     def kill(self, *, group: bool) -> None:
         """SIGKILL, for its workers too or for its main process only; returns when the main process is gone."""
-        if self._process is not None:
-            (os.killpg if group else os.kill)(self._process.pid, signal.SIGKILL)
-            self._process.wait()
+        self._process.kill(group=group)
 
     def stop(self) -> bool:
         """SIGTERM; True when it ended well and in time."""
-        if self._process is None:
-            return True
-        self._process.terminate()
-        try:
-            return self._process.wait(STOP_SECONDS_MAX) == 0
-        except subprocess.TimeoutExpired:
-            self.kill(group=True)
-            return False
+        return self._process.stop(STOP_SECONDS_MAX)
 
     def clear(self) -> None:
         """Nothing that was started here goes on."""
-        if self._process is not None:
-            with suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
+        self._process.kill(group=True)
 
     def workers(self) -> list[int]:
         """The worker processes of the gateway that serves."""
-        if self._process is None:
+        if not self._process.pid:
             return []
         threads = Path(f"/proc/{self._process.pid}/task")
         try:
@@ -152,10 +125,6 @@ class Site:
             return [pid for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
         except OSError:
             return []
-
-
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "gateway", *arguments]
 
 
 def free_port() -> int:

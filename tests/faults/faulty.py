@@ -1,7 +1,8 @@
 """A gateway in which something fails: `python -m tests.faults.faulty serve …` is `gateway serve` with faults in it.
 
-Nothing fails until a test says so, in the folder that FAULTS names. Workers are spawned, run this module as well,
-and so have the same faults.
+Nothing fails until a test says so, in the folder that FAULTS names. Workers are spawned, and run this module as well,
+under another name. Gateway and workers have their own faults each, so that neither imports what only the other needs:
+hundreds of gateways are started so.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from tests.faults.errors import ERRORS, OF_THE_CLIENT, TEMPORARY
 from tests.faults.points import CRASHES, Point
 
 FOLDER = Path(os.environ["FAULTS"])
+VICTIM = "gateway" if __name__ == "__main__" else "worker"
 calls: Counter[str] = Counter()
 
 
@@ -119,12 +121,12 @@ def limit_memory() -> None:
     warm.warm_up = warm_up_and_limit
 
 
-place((*CRASHES, *ERRORS, OF_THE_CLIENT, TEMPORARY))
+place(point for point in (*CRASHES, *ERRORS, OF_THE_CLIENT, TEMPORARY) if point.victim == VICTIM)
 move_the_clock()
-lose_patience()
-limit_memory()
-
-if __name__ == "__main__":
+if VICTIM == "worker":
+    limit_memory()
+else:
+    lose_patience()
     from gateway.cli import gateway
 
     gateway(prog_name="gateway")

@@ -12,7 +12,7 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Point:
-    """`nth` call of a function; `errno` is what the call raises in place of a kill."""
+    """`nth` call of a function, by the process that is the `victim`; `errno` is what is raised in place of a kill."""
 
     name: str
     script: str

@@ -71,11 +71,24 @@ def until(fact: Callable[[], Any]) -> Any:
     return found
 
 
+class SharedEngine(Engine):
+    """One warm worker for all tests that ask for no engine of their own: to warm one up takes a second."""
+
+    is_stopped = False
+
+    def stop(self) -> None:
+        self.is_stopped = True
+        super().stop()
+
+
 class Site:
     """One data directory, and what the tests do with it."""
 
-    def __init__(self, root: Path, settle_seconds: float, scan_seconds: float, workers: int) -> None:
+    def __init__(
+        self, root: Path, settle_seconds: float, scan_seconds: float, workers: int, engine: Callable[[], Engine]
+    ) -> None:
         self.root = root
+        self._shared_engine = engine
         (root / "tenants").mkdir(parents=True, exist_ok=True)
         (root / "tenants" / "acme.toml").write_text(TENANT)
         (root / "gateway.toml").write_text(
@@ -154,24 +167,41 @@ class Site:
 
     @contextmanager
     def picking_up(self, engine: Engine | None = None) -> Iterator[Pickup]:
-        """A real pickup with a real worker process."""
-        engine = engine or Engine(1)
-        engine.start()
-        pickup = Pickup(self.live, self.ledger, engine)
+        """A real pickup with a real worker process; an engine of the test's own is started and stopped."""
+        if engine is not None:
+            engine.start()
+        pickup = Pickup(self.live, self.ledger, engine or self._shared_engine())
         pickup.start()
         try:
             yield pickup
         finally:
             pickup.stop()
-            engine.stop()
+            if engine is not None:
+                engine.stop()
+
+
+@pytest.fixture(scope="session")
+def shared_engine() -> Iterator[Callable[[], Engine]]:
+    """An engine that runs; one that a pickup has stopped, because a job did not end, is replaced."""
+    made: list[SharedEngine] = []
+
+    def take() -> Engine:
+        if not made or made[-1].is_stopped:
+            made.append(SharedEngine(1))
+            made[-1].start()
+        return made[-1]
+
+    yield take
+    for engine in made:
+        engine.stop()
 
 
 @pytest.fixture
-def make_site(tmp_path: Path) -> Iterator[Callable[..., Site]]:
+def make_site(tmp_path: Path, shared_engine: Callable[[], Engine]) -> Iterator[Callable[..., Site]]:
     made: list[Site] = []
 
     def make(settle_seconds: float = 0.0, scan_seconds: float = 0.5, workers: int = 1) -> Site:
-        made.append(Site(tmp_path / "gateway", settle_seconds, scan_seconds, workers))
+        made.append(Site(tmp_path / "gateway", settle_seconds, scan_seconds, workers, shared_engine))
         return made[-1]
 
     yield make
