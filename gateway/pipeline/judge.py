@@ -9,7 +9,7 @@ import polars as pl
 
 from gateway.config import FeedSettings
 from gateway.errors import DropRefused
-from gateway.pipeline.ahead import mapped
+from gateway.pipeline.ahead import drawn, mapped
 from gateway.pipeline.cut_off import cut_of_header, cut_of_line, cut_of_record, tell
 from gateway.pipeline.drop import Drop
 from gateway.pipeline.header import Header, read_header
@@ -108,7 +108,7 @@ def csv_chunks(source: Source, header: Header, drop: Drop, problems: Problems) -
         return replace(read, blank=piece.blank)
 
     def watched() -> Iterator[Piece]:
-        for piece in pieces(source, drop.policy, ord(header.delimiter), header.stop):
+        for piece in pieces_ahead(source, drop.policy, ord(header.delimiter), header.stop):
             if cut := cut_of_record(source, piece.records, len(header.names)):
                 tell(cut, drop, problems)
             yield piece
@@ -123,7 +123,7 @@ def ndjson_chunks(source: Source, drop: Drop) -> Iterator[Rows]:
         read = reader.rows(piece.records, piece.first_row)
         return replace(read, blank=piece.blank)
 
-    return mapped(rows, pieces(source, drop.policy, None, 0), threads_for(source))
+    return mapped(rows, pieces_ahead(source, drop.policy, None, 0), threads_for(source))
 
 
 def threads_for(source: Source) -> int:
@@ -138,6 +138,12 @@ class Piece:
     records: Records
     first_row: int
     blank: int
+
+
+def pieces_ahead(source: Source, policy: FeedSettings, delimiter: int | None, begin: int) -> Iterator[Piece]:
+    """As `pieces`, the next one being framed meanwhile where there are several."""
+    found = pieces(source, policy, delimiter, begin)
+    return drawn(found) if threads_for(source) else found
 
 
 def pieces(source: Source, policy: FeedSettings, delimiter: int | None, begin: int) -> Iterator[Piece]:
