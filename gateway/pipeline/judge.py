@@ -108,7 +108,9 @@ def csv_chunks(source: Source, header: Header, drop: Drop, problems: Problems) -
         return replace(read, blank=piece.blank)
 
     def watched() -> Iterator[Piece]:
-        for piece in pieces_ahead(source, drop.policy, ord(header.delimiter), header.stop):
+        found = pieces(source, drop.policy, ord(header.delimiter), header.stop)
+        # Quotes take longer to frame than lines do.
+        for piece in drawn(found) if threads_for(source) else found:
             if cut := cut_of_record(source, piece.records, len(header.names)):
                 tell(cut, drop, problems)
             yield piece
@@ -123,7 +125,7 @@ def ndjson_chunks(source: Source, drop: Drop) -> Iterator[Rows]:
         read = reader.rows(piece.records, piece.first_row)
         return replace(read, blank=piece.blank)
 
-    return mapped(rows, pieces_ahead(source, drop.policy, None, 0), threads_for(source))
+    return mapped(rows, pieces(source, drop.policy, None, 0), threads_for(source))
 
 
 def threads_for(source: Source) -> int:
@@ -138,12 +140,6 @@ class Piece:
     records: Records
     first_row: int
     blank: int
-
-
-def pieces_ahead(source: Source, policy: FeedSettings, delimiter: int | None, begin: int) -> Iterator[Piece]:
-    """As `pieces`, the next one being framed meanwhile where there are several."""
-    found = pieces(source, policy, delimiter, begin)
-    return drawn(found) if threads_for(source) else found
 
 
 def pieces(source: Source, policy: FeedSettings, delimiter: int | None, begin: int) -> Iterator[Piece]:

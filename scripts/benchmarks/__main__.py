@@ -12,8 +12,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from scripts.benchmarks import neighbour, validation
-from scripts.benchmarks.generate import ROWS
+from scripts.benchmarks import neighbour, validation, validation_peers
+from scripts.benchmarks.generate import ROWS, generated
 
 QUICK_ROWS = 20_000
 
@@ -37,6 +37,8 @@ def bench(quick: bool, pairs: int, rows: int, folder: Path, only: str | None, as
     results: dict[str, list[dict[str, Any]]] = {}
     if only != "neighbour":
         results["validation"] = [validation.compare(form, rows, pairs, folder) for form in ("ndjson", "csv")]
+        if not quick:
+            results["validation_peers"] = validation_peers.compare(generated(folder, "csv", rows), pairs, folder)
     if only != "validation":
         results["neighbour"] = neighbour.compare(pairs, folder, quick=quick)
     if as_json:
@@ -85,7 +87,25 @@ def table_of_neighbours(results: list[dict[str, Any]]) -> Table:
     return table
 
 
-TABLES = {"validation": table_of, "neighbour": table_of_neighbours}
+def table_of_peers(results: list[dict[str, Any]]) -> Table:
+    """Other validators on the CSV of the table above."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("the same CSV", "seconds", "CPU seconds", "peak MB", "accepted", "rejected", "what it cannot do"):
+        table.add_column(column, justify="left" if column in ("the same CSV", "what it cannot do") else "right")
+    for result in results:
+        table.add_row(
+            result["who"] + (" (a tenth of the rows, times 10)" if result["scaled_from_a_tenth"] else ""),
+            f"{result['seconds']:.2f}",
+            f"{result['cpu_seconds']:.2f}",
+            f"{result['peak_mb']:,.0f}",
+            f"{result['accepted']:,.0f}",
+            f"{result['rejected']:,.0f}",
+            result["cannot"],
+        )
+    return table
+
+
+TABLES = {"validation": table_of, "validation_peers": table_of_peers, "neighbour": table_of_neighbours}
 
 if __name__ == "__main__":
     bench()
