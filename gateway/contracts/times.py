@@ -15,6 +15,8 @@ ISO = (
 )
 # A zone at the end of an ISO time; its date alone ends in one only where there is no time.
 ZONE = r" ?(?:[zZ]|[+-][0-9][0-9](?::?[0-9][0-9])?)$"
+# Of these polars reads the first three times as fast as the second.
+LOCAL_FORMS = ("%Y-%m-%dT%H:%M:%S.%6f", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M")
 UNIX_SECONDS = r"^-?[0-9]{1,11}(?:\.[0-9]{1,6})?$"
 UNIX_MILLISECONDS = r"^[0-9]{13}$"
 
@@ -46,11 +48,11 @@ def iso_series(texts: pl.Series, zone: str) -> pl.Series:
 def local_series(text: pl.Series) -> pl.Series:
     """Dates and times without a zone as Datetime in µs; those without seconds are few."""
     whole = text.str.replace(" ", "T", literal=True)
-    local = whole.str.strptime(UTC_MICROSECONDS, "%Y-%m-%dT%H:%M:%S%.f", strict=False)
-    if local.null_count() > text.null_count():
-        local = local.zip_with(
-            local.is_not_null(), whole.str.strptime(UTC_MICROSECONDS, "%Y-%m-%dT%H:%M", strict=False)
-        )
+    local = whole.str.strptime(UTC_MICROSECONDS, LOCAL_FORMS[0], strict=False)
+    for form in LOCAL_FORMS[1:]:
+        if local.null_count() == text.null_count():
+            break
+        local = local.zip_with(local.is_not_null(), whole.str.strptime(UTC_MICROSECONDS, form, strict=False))
     return local
 
 

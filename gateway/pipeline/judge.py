@@ -10,7 +10,7 @@ import polars as pl
 
 from gateway.config import FeedSettings
 from gateway.errors import DropRefused
-from gateway.pipeline.ahead import mapped
+from gateway.pipeline.ahead import drawn, mapped
 from gateway.pipeline.cut_off import cut_of_header, cut_of_line, cut_of_record, tell
 from gateway.pipeline.drop import Drop
 from gateway.pipeline.header import Header, read_header
@@ -125,7 +125,9 @@ def csv_chunks(source: Source, header: Header, drop: Drop, problems: Problems) -
         return replace(read, blank=piece.blank)
 
     def watched() -> Iterator[Piece]:
-        for piece in pieces(source, drop.policy, ord(header.delimiter), header.stop):
+        found = pieces(source, drop.policy, ord(header.delimiter), header.stop)
+        # Quotes take longer to frame than lines do.
+        for piece in drawn(found) if threads_for(source) else found:
             if cut := cut_of_record(source, piece.records, len(header.names)):
                 tell(cut, drop, problems)
             yield piece

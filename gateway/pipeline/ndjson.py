@@ -49,7 +49,10 @@ class NdjsonReader:
         self._keeps_further = contract.further_columns == "keep"
         self._pattern = inexact_pattern(contract)
         looks = [rf'"{pl.escape_regex(c.name)}"\s*:\s*[^{{\s]' for c in contract.columns if c.type == "object"]
-        self._quick_looks = "|".join([json_text.ODD_NUMBER, json_text.ESCAPE, *looks])
+        # Each by itself is quicker than all as one pattern, since each has a piece of text to look for first.
+        self._quick_looks = [
+            pl.col("line").str.contains(look) for look in (json_text.ODD_NUMBER, json_text.ESCAPE, *looks)
+        ]
         # Whether lines are screened before they are parsed: from the first one on that the parser refuses.
         self._wary = False
 
@@ -130,7 +133,8 @@ class NdjsonReader:
 
         Quick looks find those that can be such, and the pattern that decides is only tried on them.
         """
-        suspects = lines.str.contains(self._quick_looks)
+        found = lines.to_frame("line").select(pl.any_horizontal(self._quick_looks))
+        suspects = found.to_series()
         texts = [name for name in self._declared if name not in self._json and may_be_odd(frame[name])]
         if texts:
             suspects |= frame.select(pl.any_horizontal(is_odd(name) for name in texts)).to_series()
@@ -215,7 +219,7 @@ def inexact_pattern(contract: Contract) -> str:
 
 
 def may_be_odd(texts: pl.Series) -> bool:
-    """False where no text of a column can be what `is_odd` looks for: its least and its greatest tell."""
+    """False where no text of a column can be what `is_odd` looks for: its greatest tells."""
     greatest = texts.max()
     return isinstance(greatest, str) and greatest >= "["
 

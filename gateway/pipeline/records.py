@@ -16,7 +16,8 @@ from gateway.errors import DropRefused, UnclosedQuote
 from gateway.pipeline.quotes import CR, LF, QUOTE, Offsets, sound_quotes
 from gateway.pipeline.source import Octets, check_text
 
-BLOCK_BYTES = 4 << 20
+# What is noted of a block should fit into the processor's cache.
+BLOCK_BYTES = 1 << 20
 RECORD_BYTES_MAX = 16 << 20
 
 
@@ -98,9 +99,13 @@ def frame(block: Octets, delimiter: int | None, final: bool, at: int, line: int)
     """
     breaks = line_breaks_in(block)
     outer, stray_starts = breaks, np.empty(0, dtype=np.int64)
-    quotes = np.empty(0, dtype=np.int64)
+    quotes = marks = np.empty(0, dtype=np.int64)
     if delimiter is not None:
-        quotes, spans = sound_quotes(np.flatnonzero(block == QUOTE), block, delimiter, breaks)
+        all_quotes, marks = quotes_and_marks(block, delimiter)
+        quotes, spans = sound_quotes(all_quotes, block, delimiter, breaks)
+        if len(spans.begin):
+            marks = np.flatnonzero(block == delimiter)
+            marks = marks[np.searchsorted(quotes, marks) % 2 == 0]
         # A line break belongs to a value while a quote is open, and to the record in a span that is set aside.
         outer = breaks[np.searchsorted(quotes, breaks) % 2 == 0]
         outer = outer[~spans.hold(outer)]
@@ -116,11 +121,17 @@ def frame(block: Octets, delimiter: int | None, final: bool, at: int, line: int)
     end = content_ends(block, start, stop)
     fields = np.ones(len(stop), dtype=np.int64)
     if delimiter is not None:
-        marks = np.flatnonzero(block == delimiter)
-        marks = marks[np.searchsorted(quotes, marks) % 2 == 0] if len(quotes) else marks
         fields += np.searchsorted(marks, end) - np.searchsorted(marks, start)
     lines = line + np.searchsorted(breaks, start)
     return Records(start, end, stop, lines, fields, np.isin(start, stray_starts)), breaks
+
+
+def quotes_and_marks(block: Octets, delimiter: int) -> tuple[Offsets, Offsets]:
+    """The offsets of all quotes, and of the delimiters outside of quotes where every quote counts."""
+    found = np.flatnonzero((block == QUOTE) | (block == delimiter))
+    is_quote = block[found] == QUOTE
+    inside = np.logical_xor.accumulate(is_quote)
+    return found[is_quote], found[~(is_quote | inside)]
 
 
 def line_breaks_in(block: Octets) -> Offsets:

@@ -12,6 +12,7 @@ from ua_parser import parse as parse_user_agent
 
 from gateway.contracts import Contract, times, value_types
 from gateway.contracts.date_formats import DATE_HEADER
+from gateway.contracts.value_types import FEW
 from gateway.pipeline import damage, json_columns
 from gateway.pipeline.damage import IdTallies
 from gateway.pipeline.findings import Check, Findings
@@ -91,8 +92,7 @@ def without_blanks(frame: pl.DataFrame, terms: Terms) -> pl.DataFrame:
     contract = terms.contract
     missing = [pl.lit(None, dtype=pl.String).alias(c.name) for c in contract.columns if c.name not in frame.columns]
     names = [name for name in frame.columns if name not in PLACE]
-    # Whatever is blank begins with a character below "!", or has none; or it is a space of another script.
-    maybe = [name for name in names if may_be_blank(frame[name])]
+    maybe = maybe_blank(frame, names)
     solid = [pl.when(pl.col(name).str.strip_chars() != "").then(pl.col(name)).alias(name) for name in maybe]
     if missing or solid:
         frame = frame.with_columns(*solid, *missing)
@@ -105,10 +105,21 @@ def without_blanks(frame: pl.DataFrame, terms: Terms) -> pl.DataFrame:
     return frame
 
 
-def may_be_blank(texts: pl.Series) -> bool:
-    """False where no text of a column is blank: its least and its greatest tell."""
-    least, greatest = texts.min(), texts.max()
-    return isinstance(least, str) and isinstance(greatest, str) and (least < "!" or greatest > "\x7f")
+def maybe_blank(frame: pl.DataFrame, names: list[str]) -> list[str]:
+    """The columns that can hold a blank text at all.
+
+    Whatever is blank begins with a character below "!", or has none; or it is a space of another script.
+    """
+    if frame.height > FEW:
+        found = frame.select((pl.col(name) < "!").any() | (pl.col(name) > "\x7f").any() for name in names)
+        return [name for name, maybe in found.row(0, named=True).items() if maybe]
+    # For so few the least and the greatest of a column are quicker to find than anything can be compared.
+    ends = {name: (frame[name].min(), frame[name].max()) for name in names}
+    return [
+        name
+        for name, (least, greatest) in ends.items()
+        if isinstance(least, str) and isinstance(greatest, str) and (least < "!" or greatest > "\x7f")
+    ]
 
 
 def without_markers(frame: pl.DataFrame, terms: Terms) -> tuple[pl.DataFrame, pl.DataFrame]:

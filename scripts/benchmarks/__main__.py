@@ -12,12 +12,13 @@ from typing import Any
 import click
 from rich.console import Console
 
-from scripts.benchmarks import drops, logins, memory, neighbour, start, transfer, validation
-from scripts.benchmarks.generate import ROWS
+from scripts.benchmarks import drops, logins, memory, neighbour, start, transfer, validation, validation_peers
+from scripts.benchmarks.generate import ROWS, generated
 from scripts.benchmarks.tables import (
     table_of_figures,
     table_of_memory,
     table_of_neighbours,
+    table_of_peers,
     table_of_starts,
     table_of_validation,
 )
@@ -26,6 +27,7 @@ QUICK_ROWS = 20_000
 Results = list[dict[str, Any]]
 TABLES = {
     "validation": table_of_validation,
+    "validators": table_of_peers,
     "transfer": transfer.table_of,
     "logins": logins.table_of,
     "drops": table_of_figures,
@@ -54,6 +56,7 @@ def bench(quick: bool, with_peers: bool, pairs: int, rows: int, folder: Path, on
         pairs, rows = 1, QUICK_ROWS
     measures: dict[str, Callable[[], Results]] = {
         "validation": lambda: [validation.compare(form, rows, pairs, folder) for form in ("ndjson", "csv")],
+        "validators": lambda: validators(rows, pairs, folder) if with_peers and not quick else [],
         "transfer": lambda: transfer.compare(pairs, folder, quick=quick, with_peers=with_peers),
         "logins": lambda: logins.compare(pairs, folder, quick=quick, with_peers=with_peers),
         "drops": lambda: drops.compare(pairs, folder, quick=quick),
@@ -63,6 +66,11 @@ def bench(quick: bool, with_peers: bool, pairs: int, rows: int, folder: Path, on
         "memory": lambda: memory.compare(1, folder, quick=quick),
     }
     show({name: measure() for name, measure in measures.items() if only in (None, name)}, as_json)
+
+
+def validators(rows: int, pairs: int, folder: Path) -> Results:
+    """Others that validate, on the same CSV."""
+    return validation_peers.compare(generated(folder, "csv", rows), pairs, folder)
 
 
 def show(results: dict[str, Results], as_json: bool) -> None:

@@ -41,6 +41,21 @@ def table_of_validation(results: Results) -> Table:
     return table
 
 
+def table_of_peers(results: Results) -> Table:
+    table = table_with("validator", "cannot", "seconds", "CPU seconds", "peak MB", "accepted", "rejected", left=2)
+    for result in results:
+        table.add_row(
+            result["who"] + (" (a tenth of the rows, times 10)" if result["scaled_from_a_tenth"] else ""),
+            result["cannot"],
+            f"{result['seconds']:.2f}",
+            f"{result['cpu_seconds']:.2f}",
+            f"{result['peak_mb']:,.0f}",
+            f"{result['accepted']:,.0f}",
+            f"{result['rejected']:,.0f}",
+        )
+    return table
+
+
 def table_of_neighbours(results: Results) -> Table:
     table = table_with(
         "one tenant's", "alone", "beside an attacker", "what is left (min to max)", "the attacker's drops"
