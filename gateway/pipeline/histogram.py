@@ -103,11 +103,11 @@ def spread(frame: pl.DataFrame, time: str) -> Histogram | None:
 
 def spread_over(parts: Callable[[], Iterator[pl.Series]]) -> Histogram | None:
     """As `spread`, of moments that come in parts, and are gone through twice."""
-    ends = [(part.min(), part.max()) for part in parts() if part.null_count() < len(part)]
-    if not ends:
+    ends = [end for part in parts() for end in (part.min(), part.max())]
+    span = pl.Series(ends, dtype=MOMENT).drop_nulls().sort().dt.replace_time_zone("UTC")
+    if span.is_empty():
         return None
-    span = pl.Series([moment for pair in ends for moment in pair], dtype=MOMENT).dt.replace_time_zone("UTC")
-    first, last = span.min(), span.max()
+    first, last = span[0], span[-1]
     width = next((width for width in WIDTHS if width.count(first, last) <= BUCKETS_MAX), WIDTHS[-1])
     starts = pl.Series(list(width.starts(first, last)), dtype=span.dtype)
     below = [0] * (len(starts) + 1)
