@@ -183,7 +183,8 @@ class Passage:
         return work_dir(self.settings, self.job.id) / "out" / str(self.job.tries)
 
     def empty_staging(self) -> Path:
-        shutil.rmtree(self.staging, ignore_errors=True)
+        # With what a try before left that was killed, which may be several times the drop.
+        shutil.rmtree(self.staging.parent, ignore_errors=True)
         self.staging.mkdir(parents=True)
         return self.staging
 

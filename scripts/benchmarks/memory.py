@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
@@ -116,12 +116,11 @@ def job(path: Path, out: Path, whole_bytes_max: int | None) -> Run:
 
     warm_up()
     contract = contracts.load("userpilot-import")
-    limit = {} if whole_bytes_max is None else {"whole_bytes_max": whole_bytes_max}
     drop = Drop(
         job_id="bench", tenant="bench", feed="bench", name=path.name, generation=1, path=path, sha256="",
         as_of=datetime.now(UTC), uploaded_by=None, contract=contract, policy=FeedSettings(contract=contract.name),
-        **limit,
     )  # fmt: skip
+    drop = drop if whole_bytes_max is None else replace(drop, whole_bytes_max=whole_bytes_max)
     start, cpu = time.perf_counter(), time.process_time()
     counts = outcome_of(drop, out / "staging").counts
     seconds, cpu = time.perf_counter() - start, time.process_time() - cpu

@@ -37,9 +37,11 @@ def hashes(frame: pl.DataFrame, contract: Contract) -> NDArray[np.uint64] | None
     return frame.select(pl.sum_horizontal(parts).alias("hash"))["hash"].to_numpy()
 
 
-def alike(found: Numbers, rows: Numbers, rows_max: int) -> NDArray[np.bool_]:
+def alike(found: Numbers[np.uint64], rows: Numbers[np.int64], rows_max: int) -> NDArray[np.bool_]:
     """By record number, up to `rows_max`, the rows whose hash another one has too."""
     mask = np.zeros(rows_max + 1, dtype=np.bool_)
+    if len(found) == 0:
+        return mask
     classes = np.uint64(len(found) // HASHES_MAX + 1)
     for number in range(int(classes)):
         pairs = list(of_class(found, rows, np.uint64(number), classes))
@@ -54,8 +56,8 @@ def alike(found: Numbers, rows: Numbers, rows_max: int) -> NDArray[np.bool_]:
 
 
 def of_class(
-    found: Numbers, rows: Numbers, number: np.uint64, classes: np.uint64
-) -> Iterator[tuple[NDArray[np.generic], NDArray[np.generic]]]:
+    found: Numbers[np.uint64], rows: Numbers[np.int64], number: np.uint64, classes: np.uint64
+) -> Iterator[tuple[NDArray[np.uint64], NDArray[np.int64]]]:
     """The hashes of one residue class, and the rows that have them."""
     for hashed, placed in zip(found.parts(), rows.parts(), strict=True):
         chosen = hashed % classes == number

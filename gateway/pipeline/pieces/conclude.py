@@ -58,7 +58,7 @@ def conclude(
 
 
 def write_accepted(
-    drop: Drop, source: Source, judged: Judged, spool: Spool, done: Arranged, moments: Numbers, out: Staging
+    drop: Drop, source: Source, judged: Judged, spool: Spool, done: Arranged, moments: Numbers[np.int64], out: Staging
 ) -> list[str]:
     """The accepted rows in the format of the drop, or of the feed; returns their columns.
 
@@ -79,7 +79,7 @@ def write_accepted(
     return sorted(judged.further) if rendered else columns
 
 
-def watched(parts: Parts, columns: list[str], moments: Numbers) -> Parts:
+def watched(parts: Parts, columns: list[str], moments: Numbers[np.int64]) -> Parts:
     """The parts, with all of the columns; null where a part has none of one."""
     for part in parts:
         if TIME in part.columns:
@@ -115,7 +115,7 @@ def write_parquet(parts: Parts, columns: list[str], drop: Drop, folder: Path, pa
     pl.scan_ipc(written).sink_parquet(path, row_group_size=ROW_GROUP_ROWS)
 
 
-def order_facts(moments: Numbers, has_times: bool, moved: int) -> dict[str, object]:
+def order_facts(moments: Numbers[np.int64], has_times: bool, moved: int) -> dict[str, object]:
     """As `report.order_facts`, of the first and the last moment of all."""
     if not has_times:
         return reports.order_facts(pl.DataFrame(), TIME, moved)
@@ -123,7 +123,7 @@ def order_facts(moments: Numbers, has_times: bool, moved: int) -> dict[str, obje
     return reports.order_facts(pl.DataFrame({TIME: ends}, schema={TIME: MOMENT}), TIME, moved)
 
 
-def series(moments: Numbers) -> Iterator[pl.Series]:
+def series(moments: Numbers[np.int64]) -> Iterator[pl.Series]:
     """Moments as times, null where there is none."""
     for part in moments.parts():
         numbers = pl.Series(part)

@@ -46,6 +46,7 @@ def repeats(shards: Sequence[Runs], contract: Contract) -> Iterator[NDArray[np.i
             first = frame.select(pl.struct(names).is_first_distinct()).to_series()
             yield frame.filter(~first)[ROW].to_numpy()
             seen = frame.filter(first)
+        shard.remove()
 
 
 def merged(shards: Sequence[Runs], contract: Contract, target: Runs) -> int:
@@ -58,5 +59,6 @@ def merged(shards: Sequence[Runs], contract: Contract, target: Runs) -> int:
             frame = joined([kept, *shard.between(begin, end)]).sort(shard.keys)
             kept = newest_values(frame.with_columns(key_of(contract).alias(KEY)))
         count += kept.height
-        target.add(kept.sort(ROW) if kept.height else kept)
+        target.add(kept.sort(ROW))
+        shard.remove()
     return count

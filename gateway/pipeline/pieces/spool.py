@@ -70,9 +70,8 @@ class Spool:
         self._pending_bytes += int(kept.estimated_size())
         if self._pending_bytes >= RUN_BYTES:
             self.close()
-        read = max(stop for frame in (good, rejected) if isinstance(stop := frame[STOP].max() or 0, int))
         if self._source:
-            let_go(self._source.octets, read)
+            let_go(self._source.octets, max((frame[STOP][-1] for frame in (good, rejected) if frame.height), default=0))
 
     def close(self) -> None:
         """Write what waits to be written."""
