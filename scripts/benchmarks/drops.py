@@ -11,31 +11,35 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import median, quantiles
 from typing import Any
 
 import asyncssh
 
+from scripts.benchmarks.history import remember
 from scripts.benchmarks.serving import USERS, Serving
 
 WAIT_SECONDS_MAX = 900.0
-SIZES = {"latency_drops": 500, "small_drops": 10_000}
-QUICK = {"latency_drops": 5, "small_drops": 20}
+SIZES = {"latency_drops": 500, "small_drops": 10_000, "history": 1_000_000}
+QUICK = {"latency_drops": 5, "small_drops": 20, "history": 1_000}
 PERCENTILE = 99
 
 
 def compare(pairs: int, folder: Path, *, quick: bool = False) -> list[dict[str, Any]]:
-    """Both measures, each `pairs` times on a fresh gateway; the medians and the spread of the runs."""
+    """Each measure `pairs` times on a fresh gateway; the medians and the spread of the runs."""
     sizes = QUICK if quick else SIZES
-    return [
-        over_runs(f"close to report, 1,000 rows, {sizes['latency_drops']:,} drops one after the other", [
-            on_a_gateway(folder, lambda serving: latency(serving, sizes["latency_drops"])) for _ in range(pairs)
-        ]),
-        over_runs(f"inbox to report, {sizes['small_drops']:,} files of 10 rows at once", [
-            on_a_gateway(folder, lambda serving: small(serving, sizes["small_drops"])) for _ in range(pairs)
-        ]),
-    ]  # fmt: skip
+    drops, history = sizes["small_drops"], sizes["history"]
+    small_drops = partial(small, drops=drops)
+    measures: dict[str, Callable[[], dict[str, float]]] = {
+        f"close to report, 1,000 rows, {sizes['latency_drops']:,} drops one after the other": lambda: on_a_gateway(
+            folder, partial(latency, drops=sizes["latency_drops"])
+        ),
+        f"inbox to report, {drops:,} files of 10 rows at once": lambda: on_a_gateway(folder, small_drops),
+        f"the same with {history:,} jobs in the ledger": lambda: on_a_gateway(folder, small_drops, history),
+    }
+    return [over_runs(what, [measure() for _ in range(pairs)]) for what, measure in measures.items()]
 
 
 def over_runs(what: str, runs: list[dict[str, float]]) -> dict[str, Any]:
@@ -47,10 +51,13 @@ def over_runs(what: str, runs: list[dict[str, float]]) -> dict[str, Any]:
     return {"what": what, "figures": figures}
 
 
-def on_a_gateway(folder: Path, measure: Callable[[Serving], dict[str, float]]) -> dict[str, float]:
+def on_a_gateway(folder: Path, measure: Callable[[Serving], dict[str, float]], history: int = 0) -> dict[str, float]:
     root = Path(tempfile.mkdtemp(dir=folder))
     try:
-        with Serving(root) as serving:
+        serving = Serving(root)
+        if history:
+            remember(root / "data" / "ledger.db", "victim", "people", history)
+        with serving:
             return measure(serving)
     finally:
         shutil.rmtree(root)
