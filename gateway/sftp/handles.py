@@ -13,6 +13,7 @@ from gateway.sftp.extents import Extents
 from gateway.sftp.packets import Pieces
 from gateway.sftp.paths import Place
 from gateway.sftp.room import Room
+from gateway.sftp.write_out import WriteOut
 
 
 class OpenFile:
@@ -56,6 +57,7 @@ class OpenUpload:
         self._room = room
         self._bytes_max = bytes_max
         self._written = Extents()
+        self._write_out = WriteOut(descriptor)
 
     def __str__(self) -> str:
         return str(Place("inbox", self.row.feed, self.row.path))
@@ -76,6 +78,7 @@ class OpenUpload:
             self._written.cut(min(offset, self._written.end))
             self.fail(error)
             raise
+        self._write_out.written(offset, length)
         self.changed = True
         self.size = max(self.size, offset + length)
 
