@@ -212,8 +212,10 @@ class Worker:
 def work(pipe: Connection, niceness: int) -> None:
     """The main function of a worker process: jobs come in by the pipe, progress and outcomes go out."""
     os.nice(niceness)
-    # A Ctrl-C in the gateway's terminal reaches every process; the gateway drains, and decides about its workers.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A Ctrl-C in the gateway's terminal reaches every process, and so does the SIGTERM with which systemd stops a
+    # service; the gateway drains, and decides about its workers.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     # Should the machine itself run out of memory, the kernel is to end a worker, not the gateway.
     Path("/proc/self/oom_score_adj").write_text(OOM_SCORE)
     threading.Thread(target=end_with_parent, name="parent-watch", daemon=True).start()

@@ -23,6 +23,7 @@ from gateway.pickup.describe import describe
 from gateway.pickup.landing import land
 from gateway.pickup.scan import Scan
 from gateway.pipeline.drop import Drop, Outcome, Suspect
+from tests.pickup.conftest import Site
 
 PROFILES = b"identity,Name\nann,Ann\nbob,Bob\n"
 
@@ -74,6 +75,19 @@ class MeetingEngine(Engine):
         with suppress(threading.BrokenBarrierError):
             self.meeting.wait(0.5)
         return super().run(drop, staging, on_progress)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_that_reaches_every_process_ends_no_worker(site: Site, number: int) -> None:
+    engine = Engine(1)
+    with site.picking_up(engine):
+        site.upload("first.csv")
+        site.ended(1)
+        (worker,) = engine.worker_pids()
+        os.kill(worker, number)
+        site.upload("second.csv", PROFILES + b"cal,Cal\n")
+        assert [job.tries for job in site.ended(2)] == [1, 1]
+        assert engine.worker_pids() == [worker]
 
 
 def test_a_landed_drop_becomes_a_published_result(site: Any) -> None:
