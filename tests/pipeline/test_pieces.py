@@ -235,7 +235,7 @@ def test_a_disk_that_fills_up_leaves_nothing_and_the_next_try_is_as_the_first(mo
         Full.looks = 1 << 30
         assert results_of(Path(folder), drop, BY_PIECES) == whole
         used = (1 << 30) - Full.looks
-        for looks in range(0, used, used // 6):
+        for looks in range(0, used, used // 3):
             Full.looks = looks
             with pytest.raises(OSError, match="that are kept free") as full:
                 results_of(Path(folder), drop, BY_PIECES)
