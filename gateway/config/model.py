@@ -164,7 +164,7 @@ class EngineSettings(Section):
     memory_bytes_max: int = Field(default=0, ge=0)
     """How much memory a job may take, in bytes; a file that needs more is refused, and its partner told so. 0: the
     workers share three quarters of the machine's memory."""
-    whole_bytes_max: int = Field(default=192 * 1024**2, ge=0)
+    whole_bytes_max: int = Field(default=1024**3, ge=0)
     """The largest text that a job holds in memory as a whole, in bytes: it takes up to five times as much there. A
     larger one goes by way of the disk, which needs about twice its size for a while; the results are the same. Where
     memory is short, it is an eighth of what a job may take."""

@@ -47,7 +47,7 @@ class Drop:
     completion_proof: bool = True
     on_cut_off: OnCutOff = "refuse"
     disk_free_min: int = 0
-    whole_bytes_max: int = 192 << 20
+    whole_bytes_max: int = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)

@@ -284,7 +284,7 @@ def rss_of(path: Path) -> int:
 
 def test_a_job_with_little_memory_holds_smaller_texts_as_a_whole() -> None:
     assert whole_bytes_max(EngineSettings(memory_bytes_max=1 << 30)) == 128 << 20
-    assert whole_bytes_max(EngineSettings(memory_bytes_max=1 << 40)) == 192 << 20
+    assert whole_bytes_max(EngineSettings(memory_bytes_max=1 << 40)) == 1 << 30
     assert whole_bytes_max(EngineSettings(whole_bytes_max=5)) == 5
 
 
