@@ -14,6 +14,7 @@ from gateway.config import FeedSettings
 from gateway.contracts import Contract
 from gateway.errors import DropRefused
 from gateway.pipeline import json_text
+from gateway.pipeline.findings import none_of
 from gateway.pipeline.header import NAME_CHARACTERS_MAX
 from gateway.pipeline.json_text import JsonFault
 from gateway.pipeline.records import Records
@@ -50,9 +51,7 @@ class NdjsonReader:
         self._pattern = inexact_pattern(contract)
         looks = [rf'"{pl.escape_regex(c.name)}"\s*:\s*[^{{\s]' for c in contract.columns if c.type == "object"]
         # Each by itself is quicker than all as one pattern, since each has a piece of text to look for first.
-        self._quick_looks = [
-            pl.col("line").str.contains(look) for look in (json_text.ODD_NUMBER, json_text.ESCAPE, *looks)
-        ]
+        self._quick_looks = [json_text.ODD_NUMBER, json_text.ESCAPE, *looks]
         # Whether lines are screened before they are parsed: from the first one on that the parser refuses.
         self._wary = False
 
@@ -133,8 +132,10 @@ class NdjsonReader:
 
         Quick looks find those that can be such, and the pattern that decides is only tried on them.
         """
-        found = lines.to_frame("line").select(pl.any_horizontal(self._quick_looks))
-        suspects = found.to_series()
+        suspects = none_of(len(lines))
+        for look in self._quick_looks:
+            # One by one, so in this thread: several at once would keep the threads that parse the next chunk waiting.
+            suspects |= lines.str.contains(look)
         texts = [name for name in self._declared if name not in self._json and may_be_odd(frame[name])]
         if texts:
             suspects |= frame.select(pl.any_horizontal(is_odd(name) for name in texts)).to_series()

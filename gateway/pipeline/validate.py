@@ -257,9 +257,8 @@ def with_time(frame: pl.DataFrame, terms: Terms, findings: Findings) -> pl.DataF
                 checks += time_checks(source, as_of, terms)
         written = times.write_iso(moment) if column.type == "iso_time" else times.write_unix(moment)
         forms.append(written.alias(column.name))
-    if not forms:
-        return frame
-    frame = frame.with_columns(forms)
+    for form in forms:
+        frame = frame.with_columns(form)
     findings.apply(frame, checks)
     return frame
 
