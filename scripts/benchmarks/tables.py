@@ -42,11 +42,11 @@ def table_of_validation(results: Results) -> Table:
 
 
 def table_of_peers(results: Results) -> Table:
-    table = table_with("validator", "cannot", "seconds", "CPU seconds", "peak MB", "accepted", "rejected", left=2)
+    table = table_with("validator", "leaves out", "seconds", "CPU seconds", "peak MB", "accepted", "rejected", left=2)
     for result in results:
         table.add_row(
             result["who"] + (" (a tenth of the rows, times 10)" if result["scaled_from_a_tenth"] else ""),
-            result["cannot"],
+            result["leaves_out"],
             f"{result['seconds']:.2f}",
             f"{result['cpu_seconds']:.2f}",
             f"{result['peak_mb']:,.0f}",

@@ -1,4 +1,4 @@
-"""Other validators on the same Userpilot CSV: each does as much of the contract as it can, and says what it cannot.
+"""Other validators on the same Userpilot CSV: each does a part of the contract, and the table says what is left out.
 
 They are installed into a virtual environment of their own below the folder of the benchmark, and this file is also the
 program that runs there: it imports nothing of the project.
@@ -20,12 +20,12 @@ from typing import Any
 PACKAGES = ("frictionless", "pandera[polars]", "dataframely", "duckdb", "pydantic", "polars")
 # These take minutes for the whole file: they get the first tenth of it, and their seconds are scaled.
 TENTHS = frozenset({"frictionless", "pydantic loop"})
-CANNOT = {
+LEAVES_OUT = {
     "frictionless": "host names, languages, who a row is about, normal forms; writes and sorts nothing",
-    "pandera": "short rows, languages, JSON beyond its braces, normal forms; no line in the file, no sorting",
-    "dataframely": "short rows, languages, JSON beyond its braces, normal forms; no row of a failure, no sorting",
+    "pandera": "short rows, needs of an event type, languages, JSON past its braces, normal forms; no line, no sorting",
+    "dataframely": "short rows, needs of an event type, languages, JSON past its braces, normal forms; no row, no order",
     "duckdb": "languages, normal forms, a reason for what its WHERE refuses",
-    "pydantic loop": "languages, normal forms; no line in the file, no sorting",
+    "pydantic loop": "what an event type requires, languages, normal forms; no line in the file, no sorting",
 }
 KINDS = ("identify_user", "identify_company", "page_view", "track")
 SOURCES = (
@@ -210,7 +210,7 @@ def first_rows(path: Path, share: int) -> Path:
 
 
 def compare(path: Path, pairs: int, folder: Path) -> list[dict[str, Any]]:
-    """Each peer on the CSV, in turn: medians, seconds scaled to the whole file, and what it cannot do."""
+    """Each peer on the CSV, in turn: medians, seconds scaled to the whole file, and what it leaves out."""
     python = installed(folder)
     runs: dict[str, list[dict[str, Any]]] = {name: [] for name in PEERS}
     for _ in range(pairs):
@@ -229,7 +229,7 @@ def summary(name: str, done: list[dict[str, Any]]) -> dict[str, Any]:
     scale = 10 if name in TENTHS else 1
     numbers = {key: median(run[key] for run in done) for key in done[0]}
     scaled = {key: numbers[key] * scale for key in ("seconds", "cpu_seconds", "accepted", "rejected")}
-    return {"who": name, "scaled_from_a_tenth": scale > 1, "cannot": CANNOT[name], **numbers, **scaled}
+    return {"who": name, "scaled_from_a_tenth": scale > 1, "leaves_out": LEAVES_OUT[name], **numbers, **scaled}
 
 
 def main() -> None:
