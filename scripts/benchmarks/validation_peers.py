@@ -23,7 +23,7 @@ TENTHS = frozenset({"frictionless", "pydantic loop"})
 LEAVES_OUT = {
     "frictionless": "host names, languages, who a row is about, normal forms; writes and sorts nothing",
     "pandera": "short rows, needs of an event type, languages, JSON past its braces, normal forms; no line, no sorting",
-    "dataframely": "short rows, needs of an event type, languages, JSON past its braces, normal forms; no row, no order",
+    "dataframely": "short rows, needs of an event type, languages, JSON past braces, normal forms; no row, no order",
     "duckdb": "languages, normal forms, a reason for what its WHERE refuses",
     "pydantic loop": "what an event type requires, languages, normal forms; no line in the file, no sorting",
 }
