@@ -120,6 +120,7 @@ def snapshot(settings: Settings, live: Ledger, path: Path, backup: Backup) -> tu
         copied.close()
         if time.monotonic() > deadline:
             raise BackupError("the files in the inboxes are renamed and replaced too fast; try again in a while")
+        # The files of clients that are busy may rest in a moment; nothing tells of it.
         time.sleep(SNAPSHOT_SPACING_SECONDS)
 
 

@@ -73,6 +73,7 @@ def query(
     if since is not None:
         given["at >= ?"] = clock.text(since)
     where = " AND ".join(given) or "1"
+    # Only our own names of columns and conditions are put together; every value is bound.
     sql = f"SELECT {', '.join(COLUMNS)} FROM audit WHERE {where} ORDER BY at DESC, id DESC LIMIT ?"  # noqa: S608
     return sql, [*given.values(), limit]
 

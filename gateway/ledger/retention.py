@@ -51,6 +51,7 @@ def is_purged(ledger: Ledger, folder: str) -> bool:
 
 def published(ledger: Ledger, before: datetime, after: str, limit: int) -> list[JobRow]:
     """Jobs with an id behind `after` that ended before that time, and whose results are still in the outbox."""
+    # Only a condition of our own is put in; every value is bound.
     found = ledger.rows(
         f"SELECT jobs.* FROM jobs JOIN drops ON drops.id = drop_id WHERE {IN_OUTBOX} "  # noqa: S608
         "AND status_since < ? AND state <> 'quarantined' AND jobs.id > ? ORDER BY jobs.id LIMIT ?",

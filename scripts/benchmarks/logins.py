@@ -21,6 +21,7 @@ from rich.table import Table
 
 from scripts.benchmarks import peers
 from scripts.benchmarks.servers import SSHD, Server, gateway, openssh
+from scripts.benchmarks.tables import spread, table_with
 from scripts.benchmarks.transfer import Run
 from scripts.benchmarks.usage import resident_bytes, usage_of
 
@@ -130,17 +131,16 @@ async def stay(given: dict[str, Any], count: int) -> None:
 
 
 def table_of(results: list[dict[str, Any]]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("what", "server", "logins/s", "CPU ms/login", "MB", "KB/session", "x OpenSSH (min to max)"):
-        table.add_column(column, justify="left" if column in ("what", "server") else "right")
+    columns = ("logins/s", "CPU ms/login", "MB", "KB/session")
+    table = table_with("what", "server", *columns, "x OpenSSH (min to max)", left=2)
     for result in results:
         for name, one in result["servers"].items():
             found = result.get("ratio") if name == "gateway" else None
             table.add_row(
                 result["what"] if name == "gateway" else "",
                 name,
-                *(f"{one[key]:,.1f}" if key in one else "" for key in ("logins/s", "CPU ms/login", "MB", "KB/session")),
-                f"{found['median']:.2f} ({found['min']:.2f} to {found['max']:.2f})" if found else "",
+                *(f"{one[key]:,.1f}" if key in one else "" for key in columns),
+                spread(found) if found else "",
             )
     return table
 

@@ -21,6 +21,7 @@ from rich.table import Table
 from scripts.benchmarks import peers
 from scripts.benchmarks.clients import AT_ONCE, CLIENTS, IN_PARALLEL, Client
 from scripts.benchmarks.servers import PROFTPD, SSHD, Server, gateway, openssh, proftpd
+from scripts.benchmarks.tables import spread, table_with
 from scripts.benchmarks.usage import usage_of
 
 GIB = 2**30
@@ -110,21 +111,19 @@ def random_file(folder: Path, size: int) -> Path:
 
 
 def table_of(results: list[dict[str, Any]]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("what", "MiB", "server", "MiB/s", "CPU s/GiB", "peak MB", "x OpenSSH (min to max)"):
-        table.add_column(column, justify="left" if column in ("what", "server") else "right")
+    table = table_with("what", "server", "MiB", "MiB/s", "CPU s/GiB", "peak MB", "x OpenSSH (min to max)", left=2)
     for result in results:
         for name, one in result["servers"].items():
             first = name == "gateway"
             found = result.get("ratio") if first else None
             table.add_row(
                 result["what"] if first else "",
-                f"{result['MiB']:,.0f}" if first else "",
                 name,
+                f"{result['MiB']:,.0f}" if first else "",
                 f"{one['MiB/s']:,.0f}",
                 f"{one['CPU s/GiB']:.2f}",
                 f"{one['peak MB']:,.0f}",
-                f"{found['median']:.2f} ({found['min']:.2f} to {found['max']:.2f})" if found else "",
+                spread(found) if found else "",
             )
     return table
 

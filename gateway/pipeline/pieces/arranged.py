@@ -81,7 +81,7 @@ def in_place(runs: Runs, left_out: LeftOut, more: Runs | None = None) -> Iterato
     done = 0
     for at in range(len(runs)):
         frame = runs.run(at)
-        last = int(frame[ROW].max())  # type: ignore[arg-type]
+        last = int(frame[ROW].to_numpy().max())
         frame = frame.filter(~left_out[frame[ROW].to_numpy()])
         between = more.between((NO_TIME, done + 1), (NO_TIME, last + 1)) if more else []
         done = last
