@@ -39,7 +39,7 @@ NOT_IN_PURE = {
     "asyncssh",
     "paramiko",
     "socket",
-    "urllib",
+    "urllib.request",
     "http",
 }
 SQL = {"sqlite3", "sqlite_utils"}

@@ -147,6 +147,7 @@ class Table:
         if folder is not None:
             frame.write_parquet(address, compression="zstd", compression_level=1)
             sync(folder / path)
+            sync_folder((folder / path).parent)
             return (folder / path).stat().st_size
         # The service is not asked for the size: the same rows make the same bytes.
         frame.write_parquet(content := BytesIO(), compression="zstd", compression_level=1)

@@ -50,12 +50,16 @@ def write_rows(folder: Path, name: str, rows: Sequence[Row], numbers: Sequence[i
     folder.mkdir(parents=True, exist_ok=True)
     pl.DataFrame(
         [
-            (one.namespace, one.identity, at(one.minutes), number, [{"key": k, "value": v} for k, v in one.attributes.items()])
+            (one.namespace, one.identity, at(one.minutes), number, pairs_of(one))
             for number, one in zip(numbers, rows, strict=True)
         ],
         schema=PROFILE_ROWS,
         orient="row",
     ).write_parquet(folder / f"{name}.parquet")  # fmt: skip
+
+
+def pairs_of(row: Row) -> list[dict[str, str | None]]:
+    return [{"key": key, "value": value} for key, value in row.attributes.items()]
 
 
 def write_events(folder: Path, events: Sequence[Event]) -> None:
