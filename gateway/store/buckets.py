@@ -14,7 +14,7 @@ import polars as pl
 
 # More rows than this, and a bucket is written as two. Small ones make a small job cheap, since it rewrites
 # each bucket that it touches; large ones make fewer files.
-BUCKET_ROWS_MAX = 12_000
+BUCKET_ROWS_MAX = 6_000
 
 
 def hashes(frame: pl.DataFrame) -> pl.Series:

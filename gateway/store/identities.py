@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import polars as pl
+from deltalake.transaction import AddAction
 
 from gateway.store.buckets import BUCKET_ROWS_MAX, bucket_of, factor_for, hashes, size_of
 from gateway.store.contribution import Contribution, TableName
@@ -16,6 +18,8 @@ from gateway.store.shapes import MOMENT
 from gateway.store.shrinking import shrinking
 from gateway.store.table import Change, Table
 
+# Files are compressed and made durable beside the merge of the next group.
+WRITERS = 2
 NAMES = pl.Schema({"name": pl.String, "at": pl.Int32})
 
 
@@ -35,13 +39,16 @@ class Identities:
         self.buckets = set(self.files["bucket"])
         self.jobs = jobs_of(contributions)
         self._names: list[pl.DataFrame] = []
+        self._writing: list[Future[list[AddAction]]] = []
 
     def resolve(self, name: TableName, scratch: Path) -> Change:
         """The change, its files written (unless nothing shall be); the jobs' facts are added to."""
         gathered = Gathered(self.contributions, name, self.files, scratch)
         if gathered.count:
-            for number in range(gathered.groups):
-                self._resolve_group(gathered, number)
+            with ThreadPoolExecutor(WRITERS, "store-writer") as self._writers:
+                for number in range(gathered.groups):
+                    self._resolve_group(gathered, number)
+                self._collect_written()
         return self.change
 
     @property
@@ -61,8 +68,8 @@ class Identities:
         home = bucket_of(people["hash"], self.buckets).to_frame("home")
         fine = pl.when(pl.col("home") < groups).then(groups + number).otherwise("home").cast(pl.Int32)
         people = people.with_columns(home.select(fine).to_series().alias("bucket"))
-        stored = stored.join(people.select("who", *KEY), on=KEY, how="left", maintain_order="left")
-        rows = rows.join(people.select("who", *KEY), on=KEY, how="left", maintain_order="left")
+        stored = stored.with_columns(numbers_of(stored, people))
+        rows = rows.with_columns(numbers_of(rows, people))
         merged = merge(stored.filter(pl.col("who").is_not_null()), rows, self.jobs)
         self._tell(merged, rows)
         if self.write:
@@ -94,14 +101,24 @@ class Identities:
         fresh = merged.rows.join(people.select("who", *KEY, "bucket"), on="who", how="left")
         coarse = sources.filter(pl.col("bucket") < groups)["bucket"]
         buckets = set(fresh["bucket"]) | (set(stored["bucket"]) - self.buckets if len(coarse) else set())
-        kept = stored.filter(~pl.col("who").is_in(fresh["who"].implode()).fill_null(value=False))
-        columns = self.table.shape.columns
+        kept = slices(stored, ~stored["who"].is_in(fresh["who"].implode()).fill_null(value=False))
+        made = fresh.partition_by("bucket", as_dict=True)
+        columns, writing = self.table.shape.columns, []
         for bucket in sorted(buckets):
-            mine = pl.col("bucket") == bucket
-            whole = pl.concat([kept.filter(mine).select(columns), fresh.filter(mine).select(columns)])
-            for part, frame in split(bucket, whole):
-                self.change.added.append(self.table.write(frame, str(part), self.sequence))
+            parts = [frame.select(columns) for frame in (kept.get(bucket), made.get((bucket,))) if frame is not None]
+            writing.append(self._writers.submit(self._write_bucket, bucket, pl.concat(parts)))
+        # While these are written the next group is merged; not more than two groups are in memory.
+        self._collect_written()
+        self._writing = writing
         self.change.replaced |= {str(bucket) for bucket in [*(buckets & self.buckets), *coarse]}
+
+    def _write_bucket(self, bucket: int, rows: pl.DataFrame) -> list[AddAction]:
+        return [self.table.write(part, str(number), self.sequence) for number, part in split(bucket, rows)]
+
+    def _collect_written(self) -> None:
+        for future in self._writing:
+            self.change.added += future.result()
+        self._writing = []
 
     def _tell(self, merged: Merged, rows: pl.DataFrame) -> None:
         created, changed = pl.col("created"), pl.col("changed") & ~pl.col("created")
@@ -128,6 +145,20 @@ class Identities:
         named = dict(found.rows.group_by("at").agg(pl.struct("row", "names")).iter_rows())
         for at, count in found.counts.iter_rows():
             self.facts[at].add_shrinking(((one["row"], one["names"]) for one in named.get(at, ())), count)
+
+
+def numbers_of(rows: pl.DataFrame, people: pl.DataFrame) -> pl.Series:
+    """`who` of each row, null where it is none of the people; the other columns are not moved."""
+    return rows.select(KEY).join(people.select("who", *KEY), on=KEY, how="left", maintain_order="left")["who"]
+
+
+def slices(stored: pl.DataFrame, kept: pl.Series) -> dict[int, pl.DataFrame]:
+    """The rows of each bucket that are kept; the rows of a bucket follow each other."""
+    found, start = {}, 0
+    for bucket, count in zip(*stored["bucket"].rle().struct.unnest().select("value", "len").get_columns(), strict=True):
+        found[bucket] = stored.slice(start, count).filter(kept.slice(start, count))
+        start += count
+    return found
 
 
 def split(bucket: int, rows: pl.DataFrame) -> Iterator[tuple[int, pl.DataFrame]]:

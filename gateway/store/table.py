@@ -145,7 +145,7 @@ class Table:
         """The file, and how many bytes it has: readers go by that to find its footer."""
         address, folder = self.place.file(path), self.place.folder
         if folder is not None:
-            frame.write_parquet(address, compression="zstd", compression_level=1)
+            frame.write_parquet(address, statistics="time" in frame.columns, compression="zstd", compression_level=1)
             sync(folder / path)
             sync_folder((folder / path).parent)
             return (folder / path).stat().st_size
@@ -204,6 +204,17 @@ class Table:
             ),
             post_commithook_properties=NO_HOOKS,
         )
+
+    def make_durable(self, paths: Iterable[str]) -> None:
+        """What deltalake wrote by itself: these files, and the newest entry of the log."""
+        if (folder := self.place.folder) is None:
+            return
+        with self.place.reached("make durable"):
+            for path in paths:
+                sync(folder / path)
+                sync_folder((folder / path).parent)
+            self._sync_log()
+            tend(self.delta, folder)
 
     def _sync_log(self) -> None:
         """The newest entry of the log survives a power cut: before it does, nobody is told that it is there."""
