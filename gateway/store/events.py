@@ -6,11 +6,10 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from gateway.store.contribution import Contribution, rows_of
+from gateway.store.contribution import KEY, Brought
 from gateway.store.facts import Facts
-from gateway.store.gathered import KEY
 from gateway.store.identities import jobs_of
-from gateway.store.known import people_of, unknown_of
+from gateway.store.known import unknown_of
 from gateway.store.repeats import Repeats
 from gateway.store.table import Change, Table
 
@@ -24,22 +23,22 @@ BEFORE = "earlier"
 class Events:
     """Resolves the events of a commit; `jobs` are those that go, `facts` theirs, in the order of the commit."""
 
-    def __init__(self, table: Table, contributions: list[Contribution], facts: list[Facts]) -> None:
+    def __init__(self, table: Table, brought: Brought, facts: list[Facts]) -> None:
         self.table = table
-        self.contributions = contributions
+        self.brought = brought
+        self.contributions = brought.contributions
         self.facts = facts
-        self.jobs = jobs_of(contributions)
-        self.rows = rows_of(contributions, "events")
+        self.jobs = jobs_of(self.contributions)
+        self.rows = brought.rows("events")
         self._batch: pl.DataFrame | None = None
-        self.count: int = self.rows.select(pl.len()).collect().item()
+        self.count = brought.count("events")
 
     def resolve(self, profiles: Table, companies: Table, sequence: int, *, write: bool) -> Change:
         """The change, its files written (unless nothing shall be); the jobs' facts are added to."""
         change = Change(self.table.version)
         if not self.count:
             return change
-        people = people_of(self.contributions, "events")
-        unknown = unknown_of(people, profiles, companies, self.contributions)
+        unknown = unknown_of(self.brought.people("events"), profiles, companies, self.brought)
         stays = self._judge(unknown.with_columns(unknown=pl.lit(value=True)))
         for start, batch in self._batches():
             mine = batch.filter(stays.slice(start, batch.height))

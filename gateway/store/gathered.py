@@ -12,22 +12,21 @@ from pathlib import Path
 import polars as pl
 
 from gateway.store.buckets import bucket_of, factor_for, hashes
-from gateway.store.contribution import Contribution, TableName, rows_of
+from gateway.store.contribution import KEY, Brought, TableName
 
 # So many attributes of updates are taken at once, and so many rows (stored ones and updates) make a group.
 BATCH_ATTRIBUTES = 2_000_000
 GROUP_ROWS = 200_000
-KEY = ["namespace", "identity"]
 
 
 class Gathered:
-    """The rows of some jobs for one table (`rows_of`, with `hash`), and the buckets that they touch."""
+    """The rows of some jobs for one table (with `at` and `hash`), and the buckets that they touch."""
 
-    def __init__(self, contributions: list[Contribution], table: TableName, files: pl.DataFrame, scratch: Path) -> None:
-        self._rows = rows_of(contributions, table)
+    def __init__(self, brought: Brought, table: TableName, files: pl.DataFrame, scratch: Path) -> None:
+        self._rows = brought.rows(table)
         self._folder = scratch / table
         self._at_once: pl.DataFrame | None = None
-        self.count = self._rows.select(pl.len()).collect().item()
+        self.count = brought.count(table)
         self.touched: set[int] = set()
         if not self.count:
             self.groups = 1
@@ -36,7 +35,7 @@ class Gathered:
         buckets = [int(bucket) for bucket in files["partition"]]
         for batch in self._batches(KEY):
             self.touched |= set(bucket_of(batch["hash"].unique(), buckets))
-        stored = files.filter(pl.col("partition").cast(pl.Int64).is_in(list(self.touched)))["rows"].sum()
+        stored = sum(files.filter(pl.col("partition").cast(pl.Int64).is_in(list(self.touched)))["rows"])
         self.groups = factor_for(self.count * self._wide + stored, GROUP_ROWS)
         if self.groups > 1 or self.count > self._batch_rows:
             self._spill()

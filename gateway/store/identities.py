@@ -10,9 +10,9 @@ import polars as pl
 from deltalake.transaction import AddAction
 
 from gateway.store.buckets import BUCKET_ROWS_MAX, bucket_of, factor_for, hashes, size_of
-from gateway.store.contribution import Contribution, TableName
+from gateway.store.contribution import KEY, Brought, Contribution, TableName
 from gateway.store.facts import Facts
-from gateway.store.gathered import KEY, Gathered
+from gateway.store.gathered import Gathered
 from gateway.store.merge import Merged, merge
 from gateway.store.shapes import MOMENT
 from gateway.store.shrinking import shrinking
@@ -26,24 +26,22 @@ NAMES = pl.Schema({"name": pl.String, "at": pl.Int32})
 class Identities:
     """Resolves the profile rows of a commit against one table; `names` are the attributes that had values, by job."""
 
-    def __init__(
-        self, table: Table, contributions: list[Contribution], facts: list[Facts], sequence: int, *, write: bool
-    ) -> None:
+    def __init__(self, table: Table, brought: Brought, facts: list[Facts], sequence: int, *, write: bool) -> None:
         self.table = table
-        self.contributions = contributions
+        self.brought = brought
         self.facts = facts
         self.sequence = sequence
         self.write = write
         self.change = Change(table.version)
         self.files = table.files().with_columns(bucket=pl.col("partition").cast(pl.Int32))
         self.buckets = set(self.files["bucket"])
-        self.jobs = jobs_of(contributions)
+        self.jobs = jobs_of(brought.contributions)
         self._names: list[pl.DataFrame] = []
         self._writing: list[Future[list[AddAction]]] = []
 
     def resolve(self, name: TableName, scratch: Path) -> Change:
         """The change, its files written (unless nothing shall be); the jobs' facts are added to."""
-        gathered = Gathered(self.contributions, name, self.files, scratch)
+        gathered = Gathered(self.brought, name, self.files, scratch)
         if gathered.count:
             with ThreadPoolExecutor(WRITERS, "store-writer") as self._writers:
                 for number in range(gathered.groups):
@@ -54,8 +52,9 @@ class Identities:
     @property
     def names(self) -> pl.DataFrame:
         """name, at: the first job of the commit in which the attribute had a value."""
-        found = pl.concat(self._names) if self._names else pl.DataFrame(schema=NAMES)
-        return found.group_by("name").agg(pl.col("at").min()).sort("at", "name")
+        if not self._names:
+            return pl.DataFrame(schema=NAMES)
+        return pl.concat(self._names).group_by("name").agg(pl.col("at").min()).sort("at", "name")
 
     def _resolve_group(self, gathered: Gathered, number: int) -> None:
         rows, groups = gathered.group(number), gathered.groups
@@ -137,7 +136,7 @@ class Identities:
         self._tell_shrinking(merged, rows)
 
     def _tell_shrinking(self, merged: Merged, rows: pl.DataFrame) -> None:
-        told = [at for at, one in enumerate(self.contributions) if one.accumulating]
+        told = [at for at, one in enumerate(self.brought.contributions) if one.accumulating]
         rows = rows.filter(pl.col("at").is_in(told))
         if not rows.height:
             return
@@ -149,6 +148,8 @@ class Identities:
 
 def numbers_of(rows: pl.DataFrame, people: pl.DataFrame) -> pl.Series:
     """`who` of each row, null where it is none of the people; the other columns are not moved."""
+    if not rows.height:
+        return pl.Series("who", [], dtype=pl.UInt32)
     return rows.select(KEY).join(people.select("who", *KEY), on=KEY, how="left", maintain_order="left")["who"]
 
 

@@ -7,8 +7,7 @@ from collections.abc import Iterable
 import polars as pl
 
 from gateway.store.buckets import bucket_of, hashes
-from gateway.store.contribution import Contribution, TableName, rows_of
-from gateway.store.gathered import KEY
+from gateway.store.contribution import KEY, Brought, Contribution, TableName
 from gateway.store.table import Table
 
 # The identities of companies are known by `companies`, all others by `profiles`.
@@ -16,25 +15,20 @@ COMPANY = "company_id"
 PEOPLE = pl.Schema({"namespace": pl.String, "identity": pl.String})
 
 
-def people_of(contributions: list[Contribution], table: TableName) -> pl.DataFrame:
-    """Each namespace and identity in the rows of these jobs, once."""
-    return rows_of(contributions, table).select(KEY).unique().collect(engine="streaming")
-
-
-def unknown_of(people: pl.DataFrame, profiles: Table, companies: Table, with_jobs: list[Contribution]) -> pl.DataFrame:
+def unknown_of(people: pl.DataFrame, profiles: Table, companies: Table, brought: Brought) -> pl.DataFrame:
     """Those of the people whom neither the store nor one of the jobs knows."""
     is_company = pl.col("namespace") == COMPANY
     return pl.concat(
         [
-            not_in(people.filter(is_company), companies, people_of(with_jobs, "companies")),
-            not_in(people.filter(~is_company), profiles, people_of(with_jobs, "profiles")),
+            not_in(people.filter(is_company), companies, brought.people("companies")),
+            not_in(people.filter(~is_company), profiles, brought.people("profiles")),
         ]
     )
 
 
 def not_in(people: pl.DataFrame, table: Table, brought: pl.DataFrame) -> pl.DataFrame:
     """Those that are neither brought nor in the table; only the buckets are read in which they would be."""
-    left = people.join(brought, on=KEY, how="anti")
+    left = people.join(brought, on=KEY, how="anti") if people.height else people
     files = table.files()
     if not left.height or not files.height:
         return left
@@ -51,7 +45,9 @@ def held_back(contributions: list[Contribution], profiles: Table, companies: Tab
     """
     held: set[int] = set()
     asking = [at for at, one in enumerate(contributions) if one.unknown_identity == "hold" and one.has("events")]
-    missing = {at: unknown_of(people_of([contributions[at]], "events"), profiles, companies, []) for at in asking}
+    missing = {
+        at: unknown_of(Brought([contributions[at]]).people("events"), profiles, companies, Brought([])) for at in asking
+    }
     while more := {at for at in asking if at not in held and lacks(missing[at], going(contributions, held))}:
         held |= more
     return held
@@ -67,5 +63,5 @@ def lacks(missing: pl.DataFrame, jobs: list[Contribution]) -> bool:
     if not missing.height:
         return False
     tables: list[TableName] = ["profiles", "companies"]
-    brought = pl.concat([people_of(jobs, table) for table in tables])
-    return missing.join(brought, on=KEY, how="anti").height > 0
+    brought = Brought(jobs)
+    return missing.join(pl.concat([brought.people(table) for table in tables]), on=KEY, how="anti").height > 0

@@ -12,8 +12,8 @@ from typing import Any
 import polars as pl
 
 from gateway.store.buckets import bucket_of, hashes
+from gateway.store.contribution import KEY
 from gateway.store.events import BATCH_ROWS
-from gateway.store.gathered import KEY
 from gateway.store.shapes import PAIRS
 from gateway.store.table import Table
 from gateway.store.tenant import TenantStore

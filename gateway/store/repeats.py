@@ -31,7 +31,7 @@ class Repeats:
         self.lines: list[pl.DataFrame] = []
 
     def look_at(self, batch: pl.DataFrame, stays: pl.Series) -> None:
-        """Rows of `rows_of(…, "events")`; those that do not stay make no other a duplicate."""
+        """Rows of `Brought.rows("events")`; those that do not stay make no other a duplicate."""
         feed = pl.col("at").replace_strict(self.feeds, default=None, return_dtype=pl.String)
         rows = batch.with_columns(feed=feed, stays=stays)
         by_key = pl.col("unique_key").is_not_null()

@@ -168,6 +168,8 @@ class Table:
                 configuration=CONFIGURATION, storage_options=dict(self.place.options) or None,
             )  # fmt: skip
             self._sync_log()
+            if folder is not None:
+                sync_folder(folder)
 
     def commit(self, change: Change, sequence: int, jobs: list[str]) -> bool:
         """Make the change under this number, once; False when the table has it already."""
@@ -223,7 +225,6 @@ class Table:
         log = folder / "_delta_log"
         sync(max(log.glob("*.json")))
         sync_folder(log)
-        sync_folder(folder)
 
 
 def statistics(frame: pl.DataFrame) -> str:

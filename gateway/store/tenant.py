@@ -14,7 +14,7 @@ from pathlib import Path
 
 import polars as pl
 
-from gateway.store.contribution import Contribution, TableName
+from gateway.store.contribution import Brought, Contribution, TableName
 from gateway.store.events import Events
 from gateway.store.facts import NAMES_MAX, Facts
 from gateway.store.identities import Identities
@@ -45,6 +45,8 @@ class TenantStore:
         self.attributes, self.profiles, self.companies, self.events = (
             Table(self.place.below(shape.name), shape) for shape in (ATTRIBUTE_NAMES, PROFILES, COMPANIES, EVENTS)
         )
+
+        self._names: tuple[int, pl.DataFrame] | None = None
 
     @property
     def tables(self) -> tuple[Table, ...]:
@@ -81,16 +83,17 @@ class TenantStore:
     def _changes(
         self, sequence: int, jobs: list[Contribution], facts: list[Facts], scratch: Path, *, write: bool
     ) -> dict[str, Change]:
+        brought = Brought(jobs)
         names: list[pl.DataFrame] = []
         changes: dict[str, Change] = {}
         tables: dict[TableName, Table] = {"profiles": self.profiles, "companies": self.companies}
         for name, table in tables.items():
             if not table.has(sequence):
-                identities = Identities(table, jobs, facts, sequence, write=write)
+                identities = Identities(table, brought, facts, sequence, write=write)
                 changes[name] = identities.resolve(name, scratch)
                 names.append(identities.names.select(pl.lit(name).alias("of"), "name", "at"))
         if not self.events.has(sequence):
-            events = Events(self.events, jobs, facts)
+            events = Events(self.events, brought, facts)
             changes["events"] = events.resolve(self.profiles, self.companies, sequence, write=write)
         if not self.attributes.has(sequence) and names:
             new = self._new_names(pl.concat(names), jobs, facts)
@@ -99,15 +102,21 @@ class TenantStore:
 
     def _new_names(self, names: pl.DataFrame, jobs: list[Contribution], facts: list[Facts]) -> pl.DataFrame:
         """Those of the names (of, name, at) that are new to the tenant, as rows of `attributes`; told as facts."""
-        known = self.attributes.scan(self.attributes.files()["path"], ["of", "name"])
-        with self.attributes.place.reached("read"):
-            new = names.lazy().join(known, on=["of", "name"], how="anti").sort("of", "at", "name").collect()
+        new = names.join(self._known_names(), on=["of", "name"], how="anti").sort("of", "at", "name")
         for at, told in new.group_by("at").agg("name").iter_rows():
             facts[at].new_properties = sorted(set(told))[:NAMES_MAX]
             facts[at].new_properties_count = len(set(told))
         first = [(jobs[at].as_of, jobs[at].job) for at in new["at"]]
         schema = {name: ATTRIBUTE_NAMES.schema[name] for name in ("first_seen", "first_job")}
         return new.select("of", "name").hstack(pl.DataFrame(first, schema=schema, orient="row"))
+
+    def _known_names(self) -> pl.DataFrame:
+        """of, name: what the table of names holds, read again when it has changed."""
+        if self._names is None or self._names[0] != self.attributes.version:
+            with self.attributes.place.reached("read"):
+                known = self.attributes.scan(self.attributes.files()["path"], ["of", "name"]).collect()
+            self._names = self.attributes.version, known
+        return self._names[1]
 
     def _named(self, new: pl.DataFrame, sequence: int, *, write: bool) -> Change:
         """The table of names is one file, written anew."""
