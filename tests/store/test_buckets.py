@@ -51,9 +51,13 @@ def many(count: int, minutes: float = 0, step: int = 1) -> list[Row]:
     return [Row(f"person {n}", {"n": str(n), "at": str(minutes)}, minutes) for n in range(0, count, step)]
 
 
-@pytest.mark.parametrize("group_rows", [10_000, 40], ids=["in one group", "in groups through files"])
+@pytest.mark.parametrize(
+    ("group_rows", "kept"),
+    [(10_000, 10**6), (40, 10**6), (40, 0)],
+    ids=["in one group", "in groups", "in groups through files"],
+)
 def test_growth_changes_no_row_and_splits_only_what_is_touched(
-    new_store: Callable[[str], Stored], jobs: Jobs, monkeypatch: pytest.MonkeyPatch, group_rows: int
+    new_store: Callable[[str], Stored], jobs: Jobs, monkeypatch: pytest.MonkeyPatch, group_rows: int, kept: int
 ) -> None:
     drops = [
         jobs(many(100)),
@@ -68,6 +72,7 @@ def test_growth_changes_no_row_and_splits_only_what_is_touched(
 
     monkeypatch.setattr(identities, "BUCKET_ROWS_MAX", 25)
     monkeypatch.setattr(gathered, "GROUP_ROWS", group_rows)
+    monkeypatch.setattr(gathered, "KEPT_ATTRIBUTES", kept)
     grown = new_store("grown")
     facts = [grown.commit(drop)[0] for drop in drops]
 
