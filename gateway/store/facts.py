@@ -22,7 +22,7 @@ class Facts:
 
     `new_properties` are names that no profile (or company) of the tenant has had; `duplicates` and `unknown` row
     numbers, ascending; `shrinking` has `row` and `names` (limited), `shrinking_rows` counts all such rows.
-    `held`: its policy is "hold" and identities are unknown, so that the commit left the whole job out.
+    `held`: its policy is "hold" and so many identities are unknown, so that the commit left the whole job out.
     """
 
     job: str

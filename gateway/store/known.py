@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import polars as pl
 
 from gateway.store.buckets import bucket_of, hashes
@@ -38,30 +36,26 @@ def not_in(people: pl.DataFrame, table: Table, brought: pl.DataFrame) -> pl.Data
         return left.lazy().join(table.scan(paths, KEY), on=KEY, how="anti").collect(engine="streaming")
 
 
-def held_back(contributions: list[Contribution], profiles: Table, companies: Table) -> set[int]:
-    """The jobs that must wait for profiles: their policy is "hold", and somebody in their events is not known.
+def held_back(contributions: list[Contribution], profiles: Table, companies: Table) -> dict[int, int]:
+    """The jobs that must wait for profiles, and for how many: their policy is "hold", and not all of them are known.
 
     What a job brings is known only if it goes itself, so one that is held back can hold back others.
     """
-    held: set[int] = set()
+    held: dict[int, int] = {}
     asking = [at for at, one in enumerate(contributions) if one.unknown_identity == "hold" and one.has("events")]
-    missing = {
-        at: unknown_of(Brought([contributions[at]]).people("events"), profiles, companies, Brought([])) for at in asking
-    }
-    while more := {at for at in asking if at not in held and lacks(missing[at], going(contributions, held))}:
-        held |= more
-    return held
+    own = {at: Brought([contributions[at]]) for at in asking}
+    missing = {at: unknown_of(one.people("events"), profiles, companies, one) for at, one in own.items()}
+    while True:
+        brought = Brought([one for at, one in enumerate(contributions) if at not in held])
+        waiting = {at: lacking(missing[at], brought) for at in asking}
+        if not {at for at in waiting if waiting[at]} - set(held):
+            return {at: waiting[at] for at in held}
+        held |= {at: count for at, count in waiting.items() if count}
 
 
-def going(contributions: list[Contribution], held: Iterable[int]) -> list[Contribution]:
-    """The jobs that are not held back."""
-    return [one for at, one in enumerate(contributions) if at not in set(held)]
-
-
-def lacks(missing: pl.DataFrame, jobs: list[Contribution]) -> bool:
-    """Whether somebody is missing whom none of the jobs brings."""
+def lacking(missing: pl.DataFrame, brought: Brought) -> int:
+    """How many of the missing none of the jobs brings."""
     if not missing.height:
-        return False
+        return 0
     tables: list[TableName] = ["profiles", "companies"]
-    brought = Brought(jobs)
-    return missing.join(pl.concat([brought.people(table) for table in tables]), on=KEY, how="anti").height > 0
+    return missing.join(pl.concat([brought.people(table) for table in tables]), on=KEY, how="anti").height

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 from gateway.durable import sync_folder
 from gateway.errors import StoreContended, StoreUnreachable
 
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 FAILURES = (DeltaError, OSError, pl.exceptions.PolarsError)
 
 
@@ -61,9 +63,14 @@ class Place:
             ) from error
         except FAILURES as error:
             raise StoreUnreachable(
-                f"{self} cannot be reached ({doing}): {' '.join(str(error).split())[:500]}.",
+                f"{self} cannot be reached ({doing}): {plain(str(error))}.",
                 hint="See to its disk, network and access (store.url, store.options); what waits for it is kept.",
             ) from error
+
+
+def plain(text: str) -> str:
+    """What a library says, in one line and without colours."""
+    return " ".join(COLOURS.sub("", text).replace("↳", "").split())[:500]
 
 
 def sync(path: Path) -> None:

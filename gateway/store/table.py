@@ -89,12 +89,17 @@ class Table:
             if DeltaTable.is_deltatable(self.place.url, storage_options=options):
                 self._delta = DeltaTable(self.place.url, storage_options=options)
 
-    def has(self, sequence: int) -> bool:
-        """Whether the commit of this number has been made here."""
+    @property
+    def last_sequence(self) -> int | None:
+        """The number of the last commit here."""
         if self._delta is None:
-            return False
+            return None
         with self.place.reached("look up the sequence"):
-            last = self._delta.transaction_version(APPLICATION)
+            return self._delta.transaction_version(APPLICATION)
+
+    def has(self, sequence: int) -> bool:
+        """Whether the commit of this number, or a later one, has been made here."""
+        last = self.last_sequence
         return last is not None and last >= sequence
 
     def files(self) -> pl.DataFrame:

@@ -58,6 +58,11 @@ class TenantStore:
         for table in self.tables:
             table.refresh()
 
+    @property
+    def last_sequence(self) -> int:
+        """The greatest number that a table has, 0 when none has one: a ledger that was restored goes on after it."""
+        return max(table.last_sequence or 0 for table in self.tables)
+
     def prepare(
         self, sequence: int, contributions: list[Contribution], *, scratch: Path | None = None, write: bool = True
     ) -> Prepared:
@@ -68,8 +73,8 @@ class TenantStore:
         """
         self.refresh()
         all_facts = [Facts(one.job) for one in contributions]
-        for at in held_back(contributions, self.profiles, self.companies):
-            all_facts[at].held = True
+        for at, count in held_back(contributions, self.profiles, self.companies).items():
+            all_facts[at].held, all_facts[at].unknown_identities = True, count
         jobs = [one for one, told in zip(contributions, all_facts, strict=True) if not told.held]
         facts = [told for told in all_facts if not told.held]
         place = Path(tempfile.mkdtemp(prefix="store-", dir=scratch))

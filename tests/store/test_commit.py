@@ -99,6 +99,13 @@ def test_a_prepared_commit_that_is_tried_twice_is_made_once(stored: Stored, jobs
     assert commits_of(stored.store, 1) == dict.fromkeys(TABLES, 1)
 
 
+def test_a_ledger_that_was_restored_can_go_on_after_the_last_number(stored: Stored, jobs: Jobs) -> None:
+    assert stored.store.last_sequence == 0
+    for contribution in some_jobs(jobs):
+        stored.commit(contribution)
+    assert TenantStore(str(stored.store.place.url).removesuffix("/acme"), "acme").last_sequence == 2
+
+
 def test_what_somebody_else_wrote_in_between_is_not_lost(stored: Stored, jobs: Jobs) -> None:
     first, second = some_jobs(jobs)
     stored.commit(first)
@@ -185,6 +192,15 @@ def test_the_address_of_a_store_may_be_a_file_url(tmp_path: Path, jobs: Jobs) ->
     stored.commit(*some_jobs(jobs))
     assert stored.value("ann") == {"Name": '"Anne"'}
     assert DeltaTable(str(tmp_path / "a b" / "acme" / "profiles")).version() == 1
+
+
+def test_what_a_service_says_is_told_in_one_plain_line() -> None:
+    place = Place("s3://bucket/store")
+    with (
+        pytest.raises(StoreUnreachable, match=r"^s3://bucket/store cannot be reached \(open\): no route to host\. See"),
+        place.reached("open"),
+    ):
+        raise OSError("no route \x1b[31m↳\x1b[0m\n to host")
 
 
 def test_a_login_in_the_address_is_not_told() -> None:

@@ -81,6 +81,7 @@ def test_a_job_that_holds_waits_as_a_whole_until_its_identities_are_known(stored
     leaning = jobs(events=[Event("bob", minutes=1)], unknown_identity="hold")
     [one, two, three] = stored.commit(held, leaning, jobs(events=[Event("cyd")]))
     assert (one.held, two.held, three.held) == (True, True, False)
+    assert (one.unknown_identities, two.unknown_identities) == (1, 1)
     assert (list(stored.values()), len(stored.events())) == ([], 1)
     facts = stored.commit(jobs([Row("ann", {})]), held, leaning)
     assert [one.held for one in facts] == [False, False, False]
