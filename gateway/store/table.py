@@ -227,9 +227,9 @@ class Table:
         """The newest entry of the log survives a power cut: before it does, nobody is told that it is there."""
         if (folder := self.place.folder) is None:
             return
-        log = folder / "_delta_log"
-        sync(max(log.glob("*.json")))
-        sync_folder(log)
+        history = folder / "_delta_log"
+        sync(max(history.glob("*.json")))
+        sync_folder(history)
 
 
 def statistics(frame: pl.DataFrame) -> str:

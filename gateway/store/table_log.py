@@ -21,11 +21,11 @@ def tend(delta: DeltaTable, folder: Path | None) -> None:
         return
     delta.create_checkpoint()
     if folder is not None:
-        log = folder / "_delta_log"
-        for path in log.glob(f"{version:020d}.checkpoint*.parquet"):
+        history = folder / "_delta_log"
+        for path in history.glob(f"{version:020d}.checkpoint*.parquet"):
             sync(path)
-        sync(log / "_last_checkpoint")
-        sync_folder(log)
+        sync(history / "_last_checkpoint")
+        sync_folder(history)
     delta.cleanup_metadata()
 
 
