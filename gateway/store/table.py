@@ -189,8 +189,8 @@ class Table:
         self.create()
         with self.place.reached("commit"):
             self._commit(change, sequence, jobs)
-            self._sync_log()
             self.delta.update_incremental()
+            self._sync_log()
             tend(self.delta, self.place.folder)
         return True
 
@@ -228,7 +228,7 @@ class Table:
         if (folder := self.place.folder) is None:
             return
         history = folder / "_delta_log"
-        sync(max(history.glob("*.json")))
+        sync(history / f"{self.version:020d}.json")
         sync_folder(history)
 
 
