@@ -142,7 +142,7 @@ class Table:
         with self.place.reached("write"):
             if folder is not None:
                 make_folder((folder / path).parent)
-            size = self._write(frame.select(self.shape.columns), path)
+            size = self._write(frame[self.shape.columns], path)
         values: dict[str, str | None] = {} if self.shape.partition is None else {self.shape.partition: partition}
         return AddAction(path, size, values, time.time_ns() // 1_000_000, True, statistics(frame))
 
