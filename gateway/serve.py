@@ -63,15 +63,14 @@ async def serve(live: LiveSettings, engine: Engine, announce: Announce) -> None:
         ledger = Ledger(settings.ledger_path)
         stopping = stop_on_signals(engine)
         try:
-            await asyncio.to_thread(engine.start)
             await asyncio.to_thread(write_samples, settings)
             pickup = Pickup(live, ledger, engine)
-            await asyncio.to_thread(pickup.start)
+            await asyncio.to_thread(pickup.finish_earlier)
             beside = (Alarm(live, ledger), Sweeping(live, ledger))
             for thread in beside:
                 thread.start()
             try:
-                await listen(live, ledger, pickup, announce, stopping)
+                await listen(live, ledger, pickup, engine, announce, stopping)
             finally:
                 await asyncio.to_thread(pickup.stop, JOBS_DRAIN_SECONDS)
                 for thread in beside:
@@ -83,9 +82,14 @@ async def serve(live: LiveSettings, engine: Engine, announce: Announce) -> None:
 
 
 async def listen(
-    live: LiveSettings, ledger: Ledger, pickup: Pickup, announce: Announce, stopping: asyncio.Event
+    live: LiveSettings,
+    ledger: Ledger,
+    pickup: Pickup,
+    engine: Engine,
+    announce: Announce,
+    stopping: asyncio.Event,
 ) -> None:
-    """Serve SFTP until the gateway is to stop."""
+    """Serve SFTP until the gateway is to stop. Who logs in meets a worker that still warms up, at the very first."""
     listener = SftpListener(live, ledger, pickup)
     taken = live.current
     sftp = live.current.gateway.sftp
@@ -97,6 +101,9 @@ async def listen(
         announce(welcome(live.current, port))
         await asyncio.to_thread(audit.note, ledger, Event("start", detail=f"{sftp.host}:{port}"))
         log.info("serving", host=sftp.host, port=port, data=str(live.current.data_dir))
+        await asyncio.to_thread(engine.start)
+        await asyncio.to_thread(pickup.start)
+        log.info("jobs run", workers=engine.worker_pids())
         await follow_settings(live, ledger, taken, pickup, listener, stopping)
         log.info("stopping: running jobs finish; a second signal ends them at once")
     finally:

@@ -59,12 +59,15 @@ class Pickup:
         self._unpublished: deque[JobRow] = deque()
         self._threads: list[threading.Thread] = []
 
-    def start(self) -> None:
-        """Finish what an earlier process left behind, then begin."""
+    def finish_earlier(self) -> None:
+        """Finish what an earlier process left behind: before anybody can upload."""
         if unfinished := finish_landings(self._live.current, self._ledger):
             log.info("landings finished that were cut short", count=unfinished)
         finish_claims(self._live.current, self._ledger)
         self._recover()
+
+    def start(self) -> None:
+        """Begin; the engine has a warm worker."""
         self._watch.follow(self._live.current)
         slots = [(f"slot-{number}", self._slot) for number in range(self._live.current.gateway.engine.workers)]
         if self._engine.has_patient:
