@@ -103,7 +103,7 @@ async def listen(
         log.info("serving", host=sftp.host, port=port, data=str(live.current.data_dir))
         await asyncio.to_thread(engine.start)
         await asyncio.to_thread(pickup.start)
-        log.info("jobs run", workers=engine.worker_pids())
+        log.info("jobs run", process=os.getpid(), workers=engine.worker_pids())
         await follow_settings(live, ledger, taken, pickup, listener, stopping)
         log.info("stopping: running jobs finish; a second signal ends them at once")
     finally:

@@ -152,8 +152,10 @@ class Site:
         self.kill()
 
     def workers(self) -> list[int]:
-        """The children of the gateway, apart from the one that multiprocessing keeps for itself."""
+        """The children of the gateway, apart from the one that multiprocessing keeps for itself; the first is warm."""
         assert self.process is not None
+        begun = f'"process": {self.process.pid}, '
+        until(lambda: begun in self.log(), self.log)
         threads = Path(f"/proc/{self.process.pid}/task").glob("*/children")
         children = [pid for thread in threads for pid in thread.read_text().split()]
         return [int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]

@@ -82,7 +82,9 @@ async def test_a_client_that_waits_for_our_list_gets_it_whole(server: Running) -
     assert CTR in await offered_to(server, b"SSH-2.0-OpenSSH_9.2p1\r\n")
 
 
-@pytest.mark.parametrize("rest", [b"\xff" * 64, kexinit([])[:30] + b"\xff" * 70_000, b"\x00\x00\x00\x0c\x0a\x02" + bytes(64)])
+@pytest.mark.parametrize(
+    "rest", [b"\xff" * 64, kexinit([])[:30] + b"\xff" * 70_000, b"\x00\x00\x00\x0c\x0a\x02" + bytes(64)]
+)
 async def test_what_is_no_list_is_left_to_asyncssh_which_ends_it(server: Running, rest: bytes) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
     writer.write(b"SSH-2.0-OpenSSH_9.2p1\r\n" + rest)
