@@ -58,7 +58,7 @@ async def test_openssh_gets_gcm_by_its_defaults_and_ctr_where_it_has_nothing_els
 
 async def test_paramiko_gets_gcm_too(server: Running) -> None:
     def cipher() -> Any:
-        transport = paramiko.Transport(("127.0.0.1", server.port))
+        transport: Any = paramiko.Transport(("127.0.0.1", server.port))
         with contextlib.closing(transport):
             transport.start_client(timeout=20)
             return transport.remote_cipher
