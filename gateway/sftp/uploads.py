@@ -5,8 +5,10 @@ Nothing here is visible to pickup: bytes are in `spool/uploads/<upload id>` unti
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,21 +19,24 @@ import structlog
 
 from gateway.config import FeedSettings, LiveSettings, Settings
 from gateway.errors import UploadRefused
-from gateway.ledger import Ledger, uploads
+from gateway.ledger import Ledger, new_id, uploads
 from gateway.ledger.audit import Event
 from gateway.ledger.uploads import UploadRow
+from gateway.locks import Marks
 from gateway.pickup.folder import inbox, parent_of, sync
 from gateway.pickup.holding import holding
 from gateway.pickup.landing import land, spool_path
 from gateway.pickup.names import is_temporary
 from gateway.sftp.handles import OpenUpload
 from gateway.sftp.paths import Place
+from gateway.sftp.quota import Counted, counted_alone
 from gateway.sftp.room import Room, Rooms
 from gateway.sftp.spool import all_but_the_last, copy, durable_prefix, time_of_client
 
 log = structlog.get_logger(__name__)
 
 DISCONNECTED = "the connection ended before the close"
+REMOVED = "the file was removed while it was being uploaded; upload it again"
 
 
 class Wakes(Protocol):
@@ -68,17 +73,29 @@ def event_of(
 
 
 class Uploads:
-    """The uploads of one gateway process. All methods but `handle_of` block: call them from a worker thread."""
+    """The uploads of one gateway process. All methods but `handle_of` block: call them from a worker thread.
 
-    def __init__(self, live: LiveSettings, ledger: Ledger, pickup: Wakes) -> None:
+    `marks` are given where several processes serve: each upload that one of them has to do with is taken there, so
+    that nobody else recovers it while that process lives.
+    """
+
+    def __init__(
+        self,
+        live: LiveSettings,
+        ledger: Ledger,
+        pickup: Wakes,
+        marks: Marks | None = None,
+        counted: Callable[[str, str], Counted] = counted_alone,
+    ) -> None:
         self._live = live
         self._ledger = ledger
         self._pickup = pickup
+        self._marks = marks
         self._open: dict[str, OpenUpload] = {}
         self._ended = threading.Condition()
         self._draining = False
         self._untold: dict[str, tuple[int, str]] = {}
-        self._rooms = Rooms(live, ledger, self._open_bytes)
+        self._rooms = Rooms(live, ledger, self._open_bytes, counted)
 
     @property
     def _settings(self) -> Settings:
@@ -94,7 +111,17 @@ class Uploads:
 
     def _open_bytes(self, tenant: str, feed: str) -> int:
         handles = list(self._open.values())
-        return sum(handle.size for handle in handles if (handle.row.tenant, handle.row.feed) == (tenant, feed))
+        ours = sum(handle.size for handle in handles if (handle.row.tenant, handle.row.feed) == (tenant, feed))
+        return ours + (self._open_elsewhere(tenant, feed) if self._marks is not None else 0)
+
+    def _open_elsewhere(self, tenant: str, feed: str) -> int:
+        """The bytes of the uploads of a feed that other processes have open."""
+        size = 0
+        for row in uploads.open_uploads(self._ledger):
+            if (row.tenant, row.feed) == (tenant, feed) and row.id not in self._open:
+                with contextlib.suppress(FileNotFoundError):  # It has just ended.
+                    size += self._spooled(row.id).stat().st_size
+        return size
 
     def drain(self, seconds: float) -> None:
         """Take no new upload, and wait until those that are open have ended, or the time is up."""
@@ -119,19 +146,7 @@ class Uploads:
         self._refuse_while_draining(place)
         self._make_room(login, place, base_bytes, in_place_of)
         self._tell_untold()
-        row, replaced = uploads.open_upload(
-            self._ledger,
-            tenant=login.tenant,
-            username=login.username,
-            feed=place.feed,
-            path=place.path,
-            address=login.address,
-            client=login.client,
-            fingerprint=login.fingerprint,
-            in_place=base is not None,
-        )
-        for upload_id in replaced:
-            self._spooled(upload_id).unlink(missing_ok=True)
+        row = self._begin(login, place, in_place=base is not None)
         try:
             handle = self._enter(row, os.O_CREAT | os.O_EXCL, base=base_bytes, resumed=False, append=append)
             if base is not None:
@@ -141,9 +156,41 @@ class Uploads:
             raise
         return handle
 
+    def _begin(self, login: Login, place: Place, *, in_place: bool) -> UploadRow:
+        """A new upload in the ledger; what it replaces is gone."""
+        upload_id = new_id()
+        self._take(upload_id)
+        try:
+            row, replaced = uploads.open_upload(
+                self._ledger,
+                tenant=login.tenant,
+                username=login.username,
+                feed=place.feed,
+                path=place.path,
+                address=login.address,
+                client=login.client,
+                fingerprint=login.fingerprint,
+                in_place=in_place,
+                upload_id=upload_id,
+            )
+        except BaseException:  # Whatever it was, there is no upload.
+            self._free(upload_id)
+            raise
+        for other in replaced:
+            self._spooled(other).unlink(missing_ok=True)
+        return row
+
     def resume(self, row: UploadRow, *, append: bool) -> OpenUpload:
         """Go on with an incomplete upload."""
         self._refuse_while_draining(Place("inbox", row.feed, row.path))
+        self._take(row.id)
+        try:
+            return self._resume(row, append=append)
+        except BaseException:  # Whatever it was, it is not open here.
+            self._free(row.id)
+            raise
+
+    def _resume(self, row: UploadRow, *, append: bool) -> OpenUpload:
         row = uploads.resume(self._ledger, row.id, in_place=not append)
         try:
             size = self._spooled(row.id).stat().st_size
@@ -170,7 +217,10 @@ class Uploads:
             if isinstance(error, OSError):
                 handle.distrust()
             self._recall(handle.row.id)
+            removed = uploads.get(self._ledger, handle.row.id).state == "aborted"
             self.break_off(handle, f"could not be stored: {type(error).__name__}")
+            if removed:
+                raise asyncssh.SFTPFailure(f"{handle}: {REMOVED}") from error
             raise
         finally:
             self._leave(handle)
@@ -192,7 +242,7 @@ class Uploads:
         """The client removed its own partial upload."""
         handle = self.handle_of(row.id)
         if handle is not None:
-            handle.failure = f"{handle}: the file was removed while it was being uploaded; upload it again"
+            handle.failure = f"{handle}: {REMOVED}"
         uploads.abort(self._ledger, row.id, "removed by the client")
         self._spooled(row.id).unlink(missing_ok=True)
 
@@ -201,6 +251,13 @@ class Uploads:
 
         It goes back to the spool first, so that there is one way only in which a file lands.
         """
+        self._take(row.id)
+        try:
+            self._land_stored(row, old, new)
+        finally:
+            self._free(row.id)
+
+    def _land_stored(self, row: UploadRow, old: Place, new: Place) -> None:
         settings, spooled = self._settings, self._spooled(row.id)
         with holding((row.tenant, old.feed, old.path)):
             uploads.reopen(self._ledger, row.id, f"renamed to {new.path}")
@@ -216,16 +273,25 @@ class Uploads:
             raise
 
     def recover(self) -> None:
-        """At start: the uploads that the last process left open are incomplete, or stored already."""
+        """When a process has ended: the uploads that it left open are incomplete, or stored already."""
         self._spooled("").mkdir(parents=True, exist_ok=True)
         for row in uploads.open_uploads(self._ledger):
-            path = self._spooled(row.id)
-            if not path.exists():
-                self._recover_stored(row)
-            elif not self._recover_renamed(row):
-                size = 0 if row.in_place else all_but_the_last(durable_prefix(path))
-                os.truncate(path, size)
-                self._interrupt(row.id, size, "the gateway ended before the close")
+            if self._take(row.id, wait=False):
+                try:
+                    # It may have ended by itself before it could be taken.
+                    if uploads.get(self._ledger, row.id).state == "open":
+                        self._recover(row)
+                finally:
+                    self._free(row.id)
+
+    def _recover(self, row: UploadRow) -> None:
+        path = self._spooled(row.id)
+        if not path.exists():
+            self._recover_stored(row)
+        elif not self._recover_renamed(row):
+            size = 0 if row.in_place else all_but_the_last(durable_prefix(path))
+            os.truncate(path, size)
+            self._interrupt(row.id, size, "the gateway ended before the close")
 
     def _recover_renamed(self, row: UploadRow) -> bool:
         """It was in under its temporary name, and a rename to its final one was cut short: True when it is in again."""
@@ -296,8 +362,17 @@ class Uploads:
         handle = self.handle_of(row.id)
         if handle is not None:
             self._leave(handle)
+        else:
+            self._free(row.id)
         uploads.abort(self._ledger, row.id, reason)
         self._spooled(row.id).unlink(missing_ok=True)
+
+    def _take(self, upload_id: str, *, wait: bool = True) -> bool:
+        return self._marks is None or self._marks.take(upload_id, wait=wait)
+
+    def _free(self, upload_id: str) -> None:
+        if self._marks is not None:
+            self._marks.free(upload_id)
 
     def _recall(self, upload_id: str) -> None:
         """A landing that failed after its commit: the upload is open again, for its bytes are still in the spool."""
@@ -350,4 +425,5 @@ class Uploads:
         with self._ended:
             if self._open.pop(handle.row.id, None) is not None:
                 os.close(handle.descriptor)
+                self._free(handle.row.id)
             self._ended.notify_all()
