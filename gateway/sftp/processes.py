@@ -109,7 +109,7 @@ class Processes:
 
     async def _replace(self, serving: Serving, answering: list[threading.Thread]) -> None:
         """Finish what it left behind, and start another one; the others go on meanwhile."""
-        await asyncio.to_thread(self._tell_end, serving)
+        how = await asyncio.to_thread(tell_end, serving)
         for thread in answering:
             # When they end, all that it had at the desk is free.
             await asyncio.to_thread(thread.join)
@@ -119,13 +119,9 @@ class Processes:
             # It recovers the uploads that were open in the other one, as a gateway does when it starts.
             await self._start_one()
         except GatewayError as error:
-            log.error("another process will be tried", error=str(error))
-
-    def _tell_end(self, serving: Serving) -> None:
-        serving.process.join()
-        how = f"exit code {serving.process.exitcode}"
-        log.error("a process of the port has ended; another one is started", pid=serving.process.pid, how=how)
-        audit.note(self._ledger, Event("process", "failed", detail=f"{serving.process.pid} ended with {how}"))
+            log.error("another process of the port will be tried", error=str(error))
+            return
+        await asyncio.to_thread(audit.note, self._ledger, Event("start", detail=f"in place of {how}"))
 
 
 def begin(settings: Settings, desk: Desk, lock: int) -> tuple[Serving, list[threading.Thread]]:
@@ -145,6 +141,14 @@ def begin(settings: Settings, desk: Desk, lock: int) -> tuple[Serving, list[thre
     for thread in answering:
         thread.start()
     return Serving(process, control[0], time.monotonic()), answering
+
+
+def tell_end(serving: Serving) -> str:
+    """Which process has ended, and how."""
+    serving.process.join()
+    how = f"process {serving.process.pid}, which ended with exit code {serving.process.exitcode}"
+    log.error("a process of the port has ended; another one is started", which=how)
+    return how
 
 
 class LockOfParent:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -27,11 +27,12 @@ from gateway.pickup.folder import inbox, parent_of, sync
 from gateway.pickup.holding import holding
 from gateway.pickup.landing import land, spool_path
 from gateway.pickup.names import is_temporary
+from gateway.sftp import recovery
 from gateway.sftp.handles import OpenUpload
 from gateway.sftp.paths import Place
 from gateway.sftp.quota import Counted, counted_alone
 from gateway.sftp.room import Room, Rooms
-from gateway.sftp.spool import all_but_the_last, copy, durable_prefix, time_of_client
+from gateway.sftp.spool import all_but_the_last, copy, time_of_client
 
 log = structlog.get_logger(__name__)
 
@@ -120,7 +121,7 @@ class Uploads:
         for row in uploads.open_uploads(self._ledger):
             if (row.tenant, row.feed) == (tenant, feed) and row.id not in self._open:
                 with contextlib.suppress(FileNotFoundError):  # It has just ended.
-                    size += self._spooled(row.id).stat().st_size
+                    size += self.spooled(row.id).stat().st_size
         return size
 
     def drain(self, seconds: float) -> None:
@@ -177,7 +178,7 @@ class Uploads:
             self._free(upload_id)
             raise
         for other in replaced:
-            self._spooled(other).unlink(missing_ok=True)
+            self.spooled(other).unlink(missing_ok=True)
         return row
 
     def resume(self, row: UploadRow, *, append: bool) -> OpenUpload:
@@ -193,10 +194,10 @@ class Uploads:
     def _resume(self, row: UploadRow, *, append: bool) -> OpenUpload:
         row = uploads.resume(self._ledger, row.id, in_place=not append)
         try:
-            size = self._spooled(row.id).stat().st_size
+            size = self.spooled(row.id).stat().st_size
             return self._enter(row, 0, base=size, resumed=True, append=append)
         except (OSError, UploadRefused) as error:
-            self._interrupt(row.id, row.bytes, f"could not be resumed: {type(error).__name__}")
+            self.interrupt(row.id, row.bytes, f"could not be resumed: {type(error).__name__}")
             raise
 
     def finish(self, handle: OpenUpload) -> None:
@@ -230,7 +231,7 @@ class Uploads:
         size = all_but_the_last(handle.resumable())
         try:
             os.ftruncate(handle.descriptor, size)
-            self._interrupt(handle.row.id, size, reason)
+            self.interrupt(handle.row.id, size, reason)
         except Exception:  # Raised again: whatever it is, the client has no OK.
             # A full disk, mostly: the ledger is told when the next upload begins.
             self._untold[handle.row.id] = size, reason
@@ -244,83 +245,42 @@ class Uploads:
         if handle is not None:
             handle.failure = f"{handle}: {REMOVED}"
         uploads.abort(self._ledger, row.id, "removed by the client")
-        self._spooled(row.id).unlink(missing_ok=True)
+        self.spooled(row.id).unlink(missing_ok=True)
 
     def land_stored(self, row: UploadRow, old: Place, new: Place) -> None:
         """A file with a temporary name gets its final one: now it is a drop.
 
         It goes back to the spool first, so that there is one way only in which a file lands.
         """
-        self._take(row.id)
-        try:
-            self._land_stored(row, old, new)
-        finally:
-            self._free(row.id)
-
-    def _land_stored(self, row: UploadRow, old: Place, new: Place) -> None:
-        settings, spooled = self._settings, self._spooled(row.id)
-        with holding((row.tenant, old.feed, old.path)):
-            uploads.reopen(self._ledger, row.id, f"renamed to {new.path}")
-            with parent_of(inbox(settings, row.tenant, old.feed), old.path) as (folder, name):
-                os.rename(name, spooled, src_dir_fd=folder)
-                os.fsync(folder)
-        try:
-            self._land(row, new, time_of_client(row, spooled))
-        except Exception:  # Raised again, once the file has its temporary name back.
-            self._recall(row.id)
-            # The client was told that it is stored: it keeps its temporary name, and can be renamed again.
-            self._store_temporary(row, self._spooled(row.id).stat().st_size)
-            raise
+        settings, spooled = self._settings, self.spooled(row.id)
+        with self._taken(row.id):
+            with holding((row.tenant, old.feed, old.path)):
+                uploads.reopen(self._ledger, row.id, f"renamed to {new.path}")
+                with parent_of(inbox(settings, row.tenant, old.feed), old.path) as (folder, name):
+                    os.rename(name, spooled, src_dir_fd=folder)
+                    os.fsync(folder)
+            try:
+                self._land(row, new, time_of_client(row, spooled))
+            except Exception:  # Raised again, once the file has its temporary name back.
+                self._recall(row.id)
+                # The client was told that it is stored: it keeps its temporary name, and can be renamed again.
+                self.store_temporary(row, self.spooled(row.id).stat().st_size)
+                raise
 
     def recover(self) -> None:
         """When a process has ended: the uploads that it left open are incomplete, or stored already."""
-        self._spooled("").mkdir(parents=True, exist_ok=True)
+        self.spooled("").mkdir(parents=True, exist_ok=True)
         for row in uploads.open_uploads(self._ledger):
-            if self._take(row.id, wait=False):
-                try:
-                    # It may have ended by itself before it could be taken.
-                    if uploads.get(self._ledger, row.id).state == "open":
-                        self._recover(row)
-                finally:
-                    self._free(row.id)
-
-    def _recover(self, row: UploadRow) -> None:
-        path = self._spooled(row.id)
-        if not path.exists():
-            self._recover_stored(row)
-        elif not self._recover_renamed(row):
-            size = 0 if row.in_place else all_but_the_last(durable_prefix(path))
-            os.truncate(path, size)
-            self._interrupt(row.id, size, "the gateway ended before the close")
-
-    def _recover_renamed(self, row: UploadRow) -> bool:
-        """It was in under its temporary name, and a rename to its final one was cut short: True when it is in again."""
-        if not uploads.was_stored(self._ledger, row.id):
-            return False
-        try:
-            if is_temporary(row.path, self._policy(row)):
-                self._store_temporary(row, self._spooled(row.id).stat().st_size)
-                return True
-        except (OSError, UploadRefused) as error:
-            log.warning("upload could not get its temporary name back", upload=row.id, error=type(error).__name__)
-        return False
-
-    def _recover_stored(self, row: UploadRow) -> None:
-        """It has no file in the spool: it is in the inbox under its temporary name, or it never began."""
-        try:
-            if not is_temporary(row.path, self._policy(row)):
-                raise FileNotFoundError
-            with parent_of(inbox(self._settings, row.tenant, row.feed), row.path) as (folder, name):
-                size = os.stat(name, dir_fd=folder, follow_symlinks=False).st_size
-            uploads.close_upload(self._ledger, row.id, size)
-        except (OSError, UploadRefused):
-            uploads.abort(self._ledger, row.id, "the gateway ended before the close and nothing had arrived")
+            with self._taken(row.id, wait=False) as ours:
+                # It may have ended by itself before it could be taken.
+                if ours and uploads.get(self._ledger, row.id).state == "open":
+                    recovery.recover(self, self._settings, self._ledger, row)
 
     def _store(self, handle: OpenUpload) -> None:
         row = handle.row
-        if is_temporary(row.path, self._policy(row)):
+        if is_temporary(row.path, self.policy(row)):
             try:
-                self._store_temporary(row, handle.size)
+                self.store_temporary(row, handle.size)
             except Exception:  # Raised again, once nobody can rename what the failed close does not vouch for.
                 self._take_back(row)
                 raise
@@ -341,22 +301,22 @@ class Uploads:
         log.info("upload landed", tenant=row.tenant, user=row.username, place=str(place), upload=row.id, drop=drop_id)
         self._pickup.wake()
 
-    def _store_temporary(self, row: UploadRow, size: int) -> None:
+    def store_temporary(self, row: UploadRow, size: int) -> None:
         """Into the inbox without a drop. Renamed first: what is in the inbox then is found again by `recover`."""
-        sync(self._spooled(row.id))
+        sync(self.spooled(row.id))
         root = inbox(self._settings, row.tenant, row.feed)
         with holding((row.tenant, row.feed, row.path)), parent_of(root, row.path) as (folder, name):
-            os.rename(self._spooled(row.id), name, dst_dir_fd=folder)
+            os.rename(self.spooled(row.id), name, dst_dir_fd=folder)
             os.fsync(folder)
-            sync(self._spooled(""))
+            sync(self.spooled(""))
             uploads.close_upload(self._ledger, row.id, size)
 
     def _take_back(self, row: UploadRow) -> None:
         """Out of the inbox again, when it got there."""
         root = inbox(self._settings, row.tenant, row.feed)
         with holding((row.tenant, row.feed, row.path)), parent_of(root, row.path) as (folder, name):
-            if not self._spooled(row.id).exists():
-                os.rename(name, self._spooled(row.id), src_dir_fd=folder)
+            if not self.spooled(row.id).exists():
+                os.rename(name, self.spooled(row.id), src_dir_fd=folder)
 
     def _abandon(self, row: UploadRow, reason: str) -> None:
         handle = self.handle_of(row.id)
@@ -365,7 +325,17 @@ class Uploads:
         else:
             self._free(row.id)
         uploads.abort(self._ledger, row.id, reason)
-        self._spooled(row.id).unlink(missing_ok=True)
+        self.spooled(row.id).unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _taken(self, upload_id: str, *, wait: bool = True) -> Iterator[bool]:
+        """Whether it was had, which is always so for those who wait."""
+        taken = self._take(upload_id, wait=wait)
+        try:
+            yield taken
+        finally:
+            if taken:
+                self._free(upload_id)
 
     def _take(self, upload_id: str, *, wait: bool = True) -> bool:
         return self._marks is None or self._marks.take(upload_id, wait=wait)
@@ -382,16 +352,17 @@ class Uploads:
     def _tell_untold(self) -> None:
         """Say in the ledger how uploads ended that ended while it could not be written."""
         for upload_id, (size, reason) in list(self._untold.items()):
-            self._interrupt(upload_id, size, reason)
+            self.interrupt(upload_id, size, reason)
             self._untold.pop(upload_id, None)
 
-    def _interrupt(self, upload_id: str, size: int, reason: str) -> None:
+    def interrupt(self, upload_id: str, size: int, reason: str) -> None:
+        """It broke off, and so many of its bytes can be resumed."""
         if uploads.get(self._ledger, upload_id).state != "open":
             return  # The client removed it while it was open.
         if uploads.interrupt(self._ledger, upload_id, size, reason) == "aborted":
-            self._spooled(upload_id).unlink(missing_ok=True)
+            self.spooled(upload_id).unlink(missing_ok=True)
 
-    def _policy(self, row: UploadRow) -> FeedSettings:
+    def policy(self, row: UploadRow) -> FeedSettings:
         tenant = self._settings.tenants.get(row.tenant)
         if tenant is None or row.feed not in tenant.feeds:
             raise UploadRefused(f"/inbox/{row.feed}: this feed is no longer configured; ask the gateway's operator")
@@ -409,12 +380,12 @@ class Uploads:
         if self._draining:
             raise UploadRefused(f"{place}: the gateway is being stopped; upload the file again in a minute")
 
-    def _spooled(self, upload_id: str) -> Path:
+    def spooled(self, upload_id: str) -> Path:
         return spool_path(self._settings, upload_id)
 
     def _enter(self, row: UploadRow, flags: int, *, base: int, resumed: bool, append: bool) -> OpenUpload:
-        limit = self._policy(row).drop_bytes_max
-        descriptor = os.open(self._spooled(row.id), os.O_RDWR | os.O_CLOEXEC | flags, 0o640)
+        limit = self.policy(row).drop_bytes_max
+        descriptor = os.open(self.spooled(row.id), os.O_RDWR | os.O_CLOEXEC | flags, 0o640)
         room = self.room(row.tenant, Place("inbox", row.feed, row.path))
         handle = OpenUpload(row, descriptor, room=room, bytes_max=limit, base=base, resumed=resumed, append=append)
         with self._ended:
