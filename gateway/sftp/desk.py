@@ -6,6 +6,7 @@ classes as in a gateway of one process; what a process had is given back when it
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import Counter, defaultdict
@@ -68,6 +69,8 @@ class Desk:
         except (EOFError, OSError):
             log.debug("a process of the port has ended")
         finally:
+            # Who waits for an answer that cannot come must not wait for ever.
+            pipe.close()
             with self.lock:
                 guest.leave()
 
@@ -79,6 +82,8 @@ class Desk:
                 pipe.send(self._ask_pickup(drop_id))
         except (EOFError, OSError):
             log.debug("a process of the port has ended")
+        finally:
+            pipe.close()
 
     def _ask_pickup(self, drop_id: str | None) -> str | None:
         """A drop that is to be claimed, or None for a look; what went wrong, in words."""
@@ -179,7 +184,10 @@ class Guest:
 
 
 def asked(pipe: Connection, lock: threading.Lock, what: Any) -> Any:
-    """What the desk answers. Without the gateway's own process there is no answer, and this process ends too."""
-    with lock:
-        pipe.send(what)
-        return pipe.recv()
+    """What the desk answers. Where nobody answers any more, this process ends, as one that is killed."""
+    try:
+        with lock:
+            pipe.send(what)
+            return pipe.recv()
+    except (EOFError, OSError):
+        os._exit(1)

@@ -37,6 +37,10 @@ PAUSE_SECONDS = 1.0
 """Before another one is started in place of one that has not served for so long."""
 
 
+class DoesNotServe(GatewayError):
+    """A process was started and does not listen."""
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Serving:
     """One process that has been started."""
@@ -96,7 +100,7 @@ class Processes:
         said = await asyncio.to_thread(first_word, serving.control)
         if said != LISTENING:
             serving.process.kill()
-            raise GatewayError(f"a process of the port does not serve: {said}")
+            raise DoesNotServe(f"a process of the port does not serve: {said}")
 
     def _see_end(self, serving: Serving, answering: list[threading.Thread]) -> None:
         asyncio.get_running_loop().remove_reader(serving.process.sentinel)
@@ -113,15 +117,23 @@ class Processes:
         for thread in answering:
             # When they end, all that it had at the desk is free.
             await asyncio.to_thread(thread.join)
-        await asyncio.to_thread(finish_landings, self._live.current, self._ledger)
-        await asyncio.sleep(max(PAUSE_SECONDS - (time.monotonic() - serving.since), 0))
-        try:
-            # It recovers the uploads that were open in the other one, as a gateway does when it starts.
-            await self._start_one()
-        except GatewayError as error:
-            log.error("another process of the port will be tried", error=str(error))
+        pause = max(PAUSE_SECONDS - (time.monotonic() - serving.since), 0)
+        while not self._stopping:
+            await asyncio.sleep(pause)
+            pause = PAUSE_SECONDS
+            try:
+                await asyncio.to_thread(finish_landings, self._live.current, self._ledger)
+                # It recovers the uploads that were open in the other one, as a gateway does when it starts.
+                await self._start_one()
+            except DoesNotServe as error:
+                # Its own end is seen too, and brings the next one.
+                log.error("another process of the port will be tried", error=str(error))
+                return
+            except Exception as error:  # A full disk, or no memory for a process: the others go on meanwhile.
+                log.error("a process of the port cannot be started; it is tried again", error=type(error).__name__)
+                continue
+            await asyncio.to_thread(audit.note, self._ledger, Event("start", detail=f"in place of {how}"))
             return
-        await asyncio.to_thread(audit.note, self._ledger, Event("start", detail=f"in place of {how}"))
 
 
 def begin(settings: Settings, desk: Desk, lock: int) -> tuple[Serving, list[threading.Thread]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shutil
@@ -267,11 +268,22 @@ def test_the_quota_of_a_feed_holds_for_both_together(two: tuple[Client, Client])
 
 
 def test_the_sessions_of_a_tenant_are_counted_in_both_together(two: tuple[Client, Client]) -> None:
-    one, other = two
-    more = [paramiko.SFTPClient.from_transport(client.transport) for client in (one, one, other, other)]
-    assert len(more) == 4
-    with pytest.raises(paramiko.ChannelException, match="Resource shortage"):
-        other.transport.open_session()
+    def more() -> int:
+        """How many further sessions there can be, in either process."""
+        opened: list[paramiko.Channel] = []
+        clients = itertools.cycle(two)
+        with suppress(paramiko.ChannelException):
+            while True:
+                opened.append(next(clients).transport.open_session(timeout=PATIENCE_SECONDS))
+        for channel in opened:
+            channel.close()
+        return len(opened)
+
+    # Six may be, and two are; those of clients who have just left may be counted still.
+    found = [more()]
+    while found[-1] < 4:
+        found.append(more())
+    assert found[-1] == 4
 
 
 def test_bad_logins_in_both_are_one_ban_in_both(gateway: Gateway) -> None:
