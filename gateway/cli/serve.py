@@ -39,7 +39,11 @@ def serve(host: str | None, port: int | None, root: Path) -> None:
     gc.freeze()
     gc.enable()
     log.configure(gateway.log)
-    asyncio.run(serving.serve(live, engine, click.echo))
+    try:
+        asyncio.run(serving.serve(live, engine, click.echo))
+    finally:
+        # Also where it could not begin: a worker that is left would keep this process from its end.
+        engine.stop()
 
 
 def launched(settings: Settings) -> Engine:
