@@ -255,16 +255,16 @@ def test_two_uploads_of_one_name_in_two_processes_land_one_after_the_other(
 
 def test_the_quota_of_a_feed_holds_for_both_together(two: tuple[Client, Client]) -> None:
     one, other = two
-    file = one.begin("large1.csv", b"x" * 60_000)
+    first = one.begin("large1.csv", b"x" * 60_000)
     second = other.begin("large2.csv", b"x" * 30_000)
+    # The process of the first one has not counted since; what the other has brought counts for it all the same.
     with pytest.raises(OSError, match="bytes of this feed wait"):
-        second.write(b"x" * 30_000)
-    # What is refused has poisoned its handle; nobody else is meant.
-    file.write(b"x" * 1000)
-    for handle in (second, file):
+        first.write(b"x" * 30_000)
+    second.write(b"x" * 1000)
+    for handle in (first, second):
         with suppress(OSError):
             handle.close()
-    one.sftp.remove("/inbox/profiles/large2.csv")
+    one.sftp.remove("/inbox/profiles/large1.csv")
 
 
 def test_the_sessions_of_a_tenant_are_counted_in_both_together(two: tuple[Client, Client]) -> None:
