@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 import os
 import signal
-import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -22,22 +23,20 @@ from gateway.exposure import refuse_exposed
 from gateway.ledger import Ledger, audit
 from gateway.ledger.audit import Event
 from gateway.locks import RESTORING, alone_in
+from gateway.pickup import holding
 from gateway.pickup.folder import make_folders
 from gateway.pickup.pickup import Pickup
 from gateway.retention.sweeping import Sweeping
-from gateway.sftp.fair_threads import FairThreads
 from gateway.sftp.listener import SftpListener
+from gateway.sftp.process import FOLLOW_SECONDS, be_fair
+
+if TYPE_CHECKING:
+    from gateway.sftp.processes import Processes
 
 log = structlog.get_logger()
 
-FOLLOW_SECONDS = 1.0
 SESSIONS_DRAIN_SECONDS = 5.0
 JOBS_DRAIN_SECONDS = 30.0
-SWITCH_SECONDS = 0.001
-"""How long a thread waits for one that computes: the event loop is busy under load, and a job's steps are many and
-short. With Python's 5 ms each of them would wait that long."""
-BLOCKED_MAX = 64
-"""Requests that may wait for the disk or the ledger before a login or a listing has to wait behind them."""
 AT_ONCE = 130
 """The exit code after a second signal."""
 
@@ -55,9 +54,8 @@ async def serve(live: LiveSettings, engine: Engine, announce: Announce) -> None:
     settings = live.current
     for exposure in refuse_exposed(settings):
         log.warning("others can read this", what=exposure.what, hint=exposure.hint)
-    sys.setswitchinterval(SWITCH_SECONDS)
-    asyncio.get_running_loop().set_default_executor(FairThreads(BLOCKED_MAX, "request"))
-    with alone_in(settings.data_dir):
+    be_fair()
+    with alone_in(settings.data_dir) as lock, holding_names(settings):
         make_folders(settings)
         check_data_dir(settings)
         ledger = Ledger(settings.ledger_path)
@@ -70,7 +68,7 @@ async def serve(live: LiveSettings, engine: Engine, announce: Announce) -> None:
             for thread in beside:
                 thread.start()
             try:
-                await listen(live, ledger, pickup, engine, announce, stopping)
+                await listen(live, ledger, pickup, engine, announce, stopping, lock)
             finally:
                 await asyncio.to_thread(pickup.stop, JOBS_DRAIN_SECONDS)
                 for thread in beside:
@@ -88,9 +86,13 @@ async def listen(
     engine: Engine,
     announce: Announce,
     stopping: asyncio.Event,
+    lock: int,
 ) -> None:
-    """Serve SFTP until the gateway is to stop. Who logs in meets a worker that still warms up, at the very first."""
-    listener = SftpListener(live, ledger, pickup)
+    """Serve SFTP until the gateway is to stop; `lock` is the descriptor of the data directory's lock.
+
+    Who logs in meets a worker that still warms up, at the very first.
+    """
+    listener = listener_of(live, ledger, pickup, lock)
     taken = live.current
     sftp = live.current.gateway.sftp
     try:
@@ -110,12 +112,27 @@ async def listen(
         await listener.stop(SESSIONS_DRAIN_SECONDS)
 
 
+def listener_of(live: LiveSettings, ledger: Ledger, pickup: Pickup, lock: int) -> SftpListener | Processes:
+    """In this process, or in several that share the port."""
+    if live.current.gateway.sftp.processes == 1:
+        return SftpListener(live, ledger, pickup)
+    from gateway.sftp.processes import Processes
+
+    return Processes(live, ledger, pickup, lock)
+
+
+def holding_names(settings: Settings) -> AbstractContextManager[None]:
+    """In this process, or in all that serve the data directory."""
+    several = settings.gateway.sftp.processes > 1
+    return holding.shared(settings.data_dir / holding.FILE) if several else contextlib.nullcontext()
+
+
 async def follow_settings(
     live: LiveSettings,
     ledger: Ledger,
     taken: Settings,
     pickup: Pickup,
-    listener: SftpListener,
+    listener: SftpListener | Processes,
     stopping: asyncio.Event,
 ) -> None:
     """Take changed tenants, users and feeds while nothing stops us; `taken` are those that are in use already."""

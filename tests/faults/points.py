@@ -63,7 +63,7 @@ TOUCHED = (
 )
 
 RENAMED = (
-    Point("the temporary file is in the inbox", "rename", "after", UPLOADS, "os.rename", inside="_store_temporary"),
+    Point("the temporary file is in the inbox", "rename", "after", UPLOADS, "os.rename", inside="store_temporary"),
     Point("the temporary file is in the ledger", "rename", "after", UPLOADS, "uploads.close_upload"),
     Point("before the rename", "rename", "before", INBOX, "Inbox.rename"),
     Point("the renamed upload is open again", "rename", "after", UPLOADS, "uploads.reopen", inside="land_stored"),
