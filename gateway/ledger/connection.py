@@ -8,6 +8,7 @@ import sqlite3
 from collections import deque
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,7 @@ class Ledger:
             self._connection.execute("PRAGMA journal_mode = WAL")
             # NORMAL could lose a commit that was acknowledged to a client when power fails.
             self._connection.execute("PRAGMA synchronous = FULL")
+            self._is_lazy = False
             self._connection.execute("PRAGMA foreign_keys = ON")
             if version_of(self._connection) < MIGRATIONS:
                 # Two processes that start together must not both apply a migration: ours is IMMEDIATE,
@@ -98,12 +100,16 @@ class Ledger:
             raise LedgerError(f"{path}: the ledger cannot be opened: {error}") from error
 
     @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """One BEGIN IMMEDIATE … COMMIT; rolled back when the block raises. Nested use joins the outer one."""
+    def transaction(self, *, lazily: bool = False) -> Iterator[sqlite3.Connection]:
+        """One BEGIN IMMEDIATE … COMMIT; rolled back when the block raises. Nested use joins the outer one.
+
+        A power cut can lose what is committed `lazily`, a kill cannot; the next commit of another kind keeps both.
+        """
         with self._lock:
             if self._connection.in_transaction:
                 yield self._connection
                 return
+            self._make_lazy(lazily)
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection
@@ -111,6 +117,12 @@ class Ledger:
             except BaseException:
                 self._roll_back()
                 raise
+
+    def _make_lazy(self, lazily: bool) -> None:
+        """Whether the next commit waits for the disk."""
+        if lazily != self._is_lazy:
+            self._connection.execute(f"PRAGMA synchronous = {'NORMAL' if lazily else 'FULL'}")
+            self._is_lazy = lazily
 
     def _roll_back(self) -> None:
         """Also after a commit that failed: the next transaction would join the one that is left open.
@@ -149,12 +161,23 @@ class Ledger:
         finally:
             self._readers.append(connection)
 
-    def note_transition(self, kind: str, subject: str, old: str | None, new: str, reason: str | None = None) -> None:
-        """Append one transition of an upload, a drop or a job. Belongs into the transaction that makes it."""
+    def note_transition(
+        self,
+        kind: str,
+        subject: str,
+        old: str | None,
+        new: str,
+        reason: str | None = None,
+        at: datetime | None = None,
+    ) -> None:
+        """Append one transition of an upload, a drop or a job. Belongs into the transaction that makes it.
+
+        `at` is of one that is written later than it came about.
+        """
         with self.transaction() as connection:
             connection.execute(
                 "INSERT INTO transitions (at, kind, subject, old, new, reason) VALUES (?, ?, ?, ?, ?, ?)",
-                (clock.text(clock.now()), kind, subject, old, new, reason),
+                (clock.text(at or clock.now()), kind, subject, old, new, reason),
             )
 
     def data_version(self) -> int:

@@ -151,7 +151,8 @@ def begin_next(ledger: Ledger, now: datetime, tenant: str | None = None) -> JobR
 
     Generations of one name go in order: a job waits while an earlier generation is unfinished.
     """
-    with ledger.transaction():
+    # Should a power cut undo it, the job is queued again, which it may be as long as nothing of it is staged.
+    with ledger.transaction(lazily=True):
         of_tenant = "jobs.tenant = :tenant AND" if tenant is not None else ""
         found = ledger.row(
             # Only a condition of our own is put in; every value is bound.
@@ -355,7 +356,7 @@ def move(
             f"UPDATE jobs SET status = ?, status_since = ?{assignments} WHERE id = ? AND status = ?",  # noqa: S608
             (new, clock.text(now), *map(drops.sql, columns.values()), job_id, status),
         )
-        ledger.note_transition("job", job_id, status, new, reason)
+        ledger.note_transition("job", job_id, status, new, reason, now)
 
 
 def job_row(row: sqlite3.Row) -> JobRow:
