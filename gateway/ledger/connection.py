@@ -22,6 +22,10 @@ BUSY_SECONDS = 30.0
 IN_MEMORY = Path(":memory:")
 """The path of a ledger that is nowhere on the disk."""
 FILE_MODE = 0o640
+CACHE_KIB = 32 * 1024
+CHECKPOINT_PAGES = 8192
+"""Of 4 KiB each. Jobs change pages all over a large ledger, and many change the same ones: the more of them go from the
+log into the file together, the less there is to write and to wait for."""
 MIGRATIONS = 2
 """How many there are. A ledger says in its `user_version` how many it has had."""
 
@@ -90,6 +94,8 @@ class Ledger:
             # NORMAL could lose a commit that was acknowledged to a client when power fails.
             self._connection.execute("PRAGMA synchronous = FULL")
             self._is_lazy = False
+            self._connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+            self._connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
             self._connection.execute("PRAGMA foreign_keys = ON")
             if version_of(self._connection) < MIGRATIONS:
                 # Two processes that start together must not both apply a migration: ours is IMMEDIATE,

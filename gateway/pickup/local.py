@@ -25,7 +25,7 @@ log = structlog.get_logger()
 
 F_SETSIG = 10
 BETWEEN_SCANS_SECONDS_MIN = 0.05
-LANDINGS_MAX = 10
+LANDINGS_MAX = 25
 """Files that land in one transaction: few enough that nobody waits long for one of their names."""
 
 

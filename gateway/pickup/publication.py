@@ -29,7 +29,7 @@ from gateway.pipeline.publish import Publication, publish_all
 log = structlog.get_logger()
 
 OUR_FAULT = "gateway_failure"
-TOGETHER_MAX = 10
+TOGETHER_MAX = 25
 """Jobs that end in one transaction: few enough that no other writer waits long for the ledger."""
 
 
