@@ -27,6 +27,8 @@ from gateway.pipeline.drop import Drop, Outcome, Suspect
 
 SPAWN = get_context("spawn")
 READY = "ready"
+LASTS = "lasts"
+"""What `on_progress` hears when the worker has been at it for a look and goes on: it is no job of a few moments."""
 PATIENT_NICENESS = 15
 # A worker fills some hundred megabytes in that time at most, and a look costs microseconds.
 LOOK_SECONDS = 0.05
@@ -184,6 +186,7 @@ class Worker:
         while True:
             while not self._pipe.poll(LOOK_SECONDS):
                 allowance.check(self.pid, time.monotonic() - began)
+                on_progress(LASTS)
             answer = self._receive()
             if isinstance(answer, Outcome | Suspect):
                 return answer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -28,6 +29,7 @@ from gateway.pipeline.staging import Staging
 from gateway.pipeline.validate import TIME
 
 CLOCK_SKEW_MAX = timedelta(minutes=5)
+SCRATCH = frozenset({"expanded", "utf8"})
 Progress = Callable[[str], None]
 
 
@@ -82,8 +84,15 @@ def outcome_of(drop: Drop, staging: Path, progress: Progress = lambda status: No
             drop, out, started, problems, Counts(), reports.Facts(drop.path.stat().st_size), reasons=(refusal.message,)
         )
     finally:
-        for scratch in ("expanded", "utf8"):
-            (staging / scratch).unlink(missing_ok=True)
+        clear_scratch(staging)
+
+
+def clear_scratch(staging: Path) -> None:
+    """Take what was only needed on the way out of the staging folder; most drops need nothing of it."""
+    found = os.listdir(staging) if staging.is_dir() else []
+    for scratch in SCRATCH.intersection(found):
+        (staging / scratch).unlink()
+    if pieces.FOLDER in found:
         shutil.rmtree(staging / pieces.FOLDER, ignore_errors=True)
 
 
@@ -122,8 +131,9 @@ def fail(drop: Drop, staging: Path, code: str, message: str, hint: str = "") -> 
 
 def fresh(staging: Path, drop: Drop) -> Staging:
     """An empty staging folder; what an earlier try left is removed."""
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir(parents=True)
+    if not staging.is_dir() or os.listdir(staging):
+        shutil.rmtree(staging, ignore_errors=True)
+        staging.mkdir(parents=True)
     generation = f".g{drop.generation}" if drop.generation > 1 else ""
     return Staging(staging, drop.name + generation)
 
