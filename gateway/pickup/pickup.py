@@ -95,7 +95,8 @@ class Pickup:
             self._engine.stop()
             for thread in self._threads:
                 thread.join()
-        self._publisher.stop()
+        if self._threads:
+            self._publisher.stop()
 
     def wake(self) -> None:
         """A drop has landed: look when it settles. From any thread; returns at once."""
