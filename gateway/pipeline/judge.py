@@ -10,6 +10,7 @@ import polars as pl
 
 from gateway.config import FeedSettings
 from gateway.errors import DropRefused
+from gateway.pipeline import csv_lines
 from gateway.pipeline.ahead import drawn, mapped
 from gateway.pipeline.cut_off import cut_of_header, cut_of_line, cut_of_record, tell
 from gateway.pipeline.drop import Drop
@@ -34,7 +35,7 @@ READ_AHEAD_BYTES = 1 << 20
 class Judged:
     """A drop after validation.
 
-    good: as `validate` gives it, or as `rendered` does. rejected: PLACE columns. json_columns: columns whose text is
+    good: as `validate` gives it, or as the `rendered` of its format does. rejected: PLACE columns. json_columns: columns whose text is
     JSON; further: those of them that good rows have a value in.
     escapes: whether a text can hold a character that JSON escapes.
     """
@@ -59,7 +60,7 @@ class Keeper(Protocol):
 def judge(
     source: Source, drop: Drop, problems: Problems, *, render: bool = False, keeper: Keeper | None = None
 ) -> Judged:
-    """Read and validate the whole drop; with `render` good rows are kept as NDJSON lines only.
+    """Read and validate the whole drop; with `render` good rows are kept as lines of its format only.
 
     With a `keeper` the rows are given to it, and what is returned holds none.
     Raises DropRefused; CutOff for a drop that looks cut off, unless it is to be processed as far as it is whole.
@@ -82,7 +83,9 @@ def judge(
         good, rejected = validate(kept, terms, problems, tallies)
         further |= {name for name in rows.json_columns if has_value(good[name])}
         refuse_too_many(json_columns | rows.json_columns, drop.policy.columns_max)
-        if render:
+        if render and source.format == "csv":
+            good = csv_lines.rendered(good, header, drop.contract, drop.policy.null_marker)
+        elif render:
             good = rendered(good, drop.contract, rows.json_columns, "backslash" in rows.traces)
         count += good.height + rejected.height
         if keeper:

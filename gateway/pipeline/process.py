@@ -13,7 +13,7 @@ from gateway import clock
 from gateway.contracts.codes import CODES
 from gateway.durable import sync_folder
 from gateway.errors import CutOff, DropRefused
-from gateway.pipeline import page, pieces, results
+from gateway.pipeline import csv_lines, page, pieces, results
 from gateway.pipeline import report as reports
 from gateway.pipeline.cut_off import open_quote_is_a_sign
 from gateway.pipeline.drop import Counts, Drop, Outcome, Suspect
@@ -160,6 +160,12 @@ def conclude(
 def write_accepted(drop: Drop, source: Source, judged: Judged, done: Ordered, out: Staging) -> list[str]:
     """The accepted rows in the format of the drop, or of the feed; returns their columns."""
     form = result_format(source, drop)
+    if is_rendered(source, drop) and form == "csv":
+        columns = result_columns(judged, drop, form)
+        if done.frame.height:
+            write = partial(csv_lines.write, done.frame, columns, judged.header.delimiter)
+            out.write(".accepted.csv", write)
+        return columns
     if is_rendered(source, drop):
         if done.frame.height:
             out.write(".accepted.ndjson", partial(results.write_rendered, done.frame))
