@@ -9,6 +9,8 @@ from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
+import polars as pl
+
 from gateway import clock
 from gateway.contracts.codes import CODES
 from gateway.durable import sync_folder
@@ -27,6 +29,7 @@ from gateway.pipeline.source import Source, opened
 from gateway.pipeline.staging import Staging
 from gateway.pipeline.validate import TIME
 
+WRITTEN_BESIDE_BYTES = 16 << 20
 CLOCK_SKEW_MAX = timedelta(minutes=5)
 Progress = Callable[[str], None]
 
@@ -164,11 +167,11 @@ def write_accepted(drop: Drop, source: Source, judged: Judged, done: Ordered, ou
         columns = result_columns(judged, drop, form)
         if done.frame.height:
             write = partial(csv_lines.write, done.frame, columns, judged.header.delimiter)
-            out.write(".accepted.csv", write)
+            out.write(".accepted.csv", write, large=is_large(done.frame))
         return columns
     if is_rendered(source, drop):
         if done.frame.height:
-            out.write(".accepted.ndjson", partial(results.write_rendered, done.frame))
+            out.write(".accepted.ndjson", partial(results.write_rendered, done.frame), large=is_large(done.frame))
         return sorted(judged.further)
     columns = result_columns(judged, drop, form)
     writers: dict[str, Callable[[Path], object]] = {
@@ -181,6 +184,11 @@ def write_accepted(drop: Drop, source: Source, judged: Judged, done: Ordered, ou
     if done.frame.height:
         out.write(f".accepted.{form}", writers[form])
     return columns
+
+
+def is_large(frame: pl.DataFrame) -> bool:
+    """Whether writing the rows takes so long that a thread beside it is worth its while."""
+    return frame.estimated_size() > WRITTEN_BESIDE_BYTES
 
 
 def finish(
