@@ -33,9 +33,9 @@ def columns_of_header(header: Header, contract: Contract) -> list[str]:
 
 
 def rendered(frame: pl.DataFrame, header: Header, contract: Contract, null_marker: str | None) -> pl.DataFrame:
-    """PLACE, TIME, RENDERED and the columns that a rule filled in: the rows as lines, so far as their columns are known.
+    """PLACE, TIME and RENDERED, the rows as lines of the columns of the header; and the columns that a rule filled in.
 
-    Whether another column has a value is only known after the last chunk, so that those follow then.
+    Which of those are written is only known after the last chunk, so they follow then.
     """
     columns = columns_of_header(header, contract)
     # A null marker can be any text.
@@ -65,7 +65,10 @@ def line_of(frame: pl.DataFrame, columns: list[str], delimiter: str, plain: set[
 def field(texts: pl.Series, delimiter: str) -> pl.Expr:
     """A text as a field, in quotes where it needs them: polars' own `quote_style="necessary"`."""
     value = pl.col(texts.name)
-    needing = texts.str.contains(rf'[{pl.escape_regex(delimiter)}"\r\n]|^$')
+    needing = texts.str.contains(rf'[{pl.escape_regex(delimiter)}"\r\n]')
+    if texts.str.len_bytes().min() == 0:
+        # An empty text is no null.
+        needing |= texts == ""
     if not needing.any():
         return value
     doubled = value.str.replace_all('"', '""', literal=True)

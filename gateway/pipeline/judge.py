@@ -36,8 +36,8 @@ READ_AHEAD_BYTES = 1 << 20
 class Judged:
     """A drop after validation.
 
-    good: as `validate` gives it, or as the `rendered` of its format does. rejected: PLACE columns. json_columns: columns whose text is
-    JSON; further: those of them that good rows have a value in.
+    good: as `validated` gives it, or as the `rendered` of its format does. rejected: PLACE columns. json_columns:
+    columns whose text is JSON; further: those of them that good rows have a value in.
     escapes: whether a text can hold a character that JSON escapes.
     """
 
@@ -130,9 +130,7 @@ def lines(good: pl.DataFrame, rows: Rows, header: Header, drop: Drop) -> pl.Data
     return rendered(good, drop.contract, rows.json_columns, "backslash" in rows.traces)
 
 
-def read(
-    source: Source, drop: Drop, problems: Problems
-) -> tuple[Header, Callable[[Piece], Rows], Iterator[Piece]]:
+def read(source: Source, drop: Drop, problems: Problems) -> tuple[Header, Callable[[Piece], Rows], Iterator[Piece]]:
     """The header, what makes rows of a piece, and the pieces of the drop."""
     if source.cut:
         tell(source.cut, drop, problems)

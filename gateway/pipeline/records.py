@@ -111,9 +111,7 @@ def frame(block: Octets, delimiter: int | None, final: bool, at: int, line: int)
     return records_of(block, stop, breaks, line, fields, np.zeros(len(stop), dtype=np.bool_)), breaks
 
 
-def frame_with_strays(
-    block: Octets, delimiter: int, final: bool, at: int, line: int, breaks: Offsets
-) -> Records:
+def frame_with_strays(block: Octets, delimiter: int, final: bool, at: int, line: int, breaks: Offsets) -> Records:
     """As `frame`, for a block of CSV with a quote that stands where it should not, or that nothing closes."""
     all_quotes, marks = quotes_and_marks(block, delimiter)
     quotes, spans = sound_quotes(all_quotes, block, delimiter, breaks)

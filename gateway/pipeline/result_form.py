@@ -60,7 +60,7 @@ def result_format(source: Source, drop: Drop) -> str:
 
 
 def is_rendered(source: Source, drop: Drop) -> bool:
-    """True where accepted rows are lines as they came, and nothing has to look into their columns once they are judged."""
+    """True where accepted rows go out in the format in which they came, and nothing looks into them once judged."""
     contract = drop.contract
     plain = contract.kind != "profiles" and not contract.unique
     return plain and result_format(source, drop) == source.format

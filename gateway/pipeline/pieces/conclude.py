@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from gateway.pipeline import report as reports
 from gateway.pipeline import csv_lines, results
+from gateway.pipeline import report as reports
 from gateway.pipeline.drop import Counts, Drop
 from gateway.pipeline.histogram import MOMENT, spread_over
 from gateway.pipeline.judge import Judged
