@@ -123,7 +123,9 @@ class Site:
         line = process.stdout.readline()
         if match := re.search(r"listens on 127\.0\.0\.1:(\d+)", line):
             self.port = int(match[1])
-        return match is not None
+            # Points that a worker comes by are for jobs, and it comes by while it warms up.
+            until(lambda: f'"process": {process.pid}, ' in self.log() or process.poll() is not None, self.log)
+        return match is not None and process.poll() is None
 
     def see_it_die(self) -> None:
         """Wait for the end of a gateway that was killed at a point."""
@@ -152,10 +154,8 @@ class Site:
         self.kill()
 
     def workers(self) -> list[int]:
-        """The children of the gateway, apart from the one that multiprocessing keeps for itself; the first is warm."""
+        """The children of the gateway, apart from the one that multiprocessing keeps for itself."""
         assert self.process is not None
-        begun = f'"process": {self.process.pid}, '
-        until(lambda: begun in self.log(), self.log)
         threads = Path(f"/proc/{self.process.pid}/task").glob("*/children")
         children = [pid for thread in threads for pid in thread.read_text().split()]
         return [int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
