@@ -27,7 +27,11 @@ from gateway.pipeline.drop import Drop, Outcome, Suspect
 
 SPAWN = get_context("spawn")
 READY = "ready"
+LASTS = "lasts"
+"""What `on_progress` hears when the worker has been at it for a look and goes on: it is no job of a few moments."""
 PATIENT_NICENESS = 15
+START_TRIES = 3
+"""So many workers may end while they warm up, one after the other, before the gateway gives up."""
 # A worker fills some hundred megabytes in that time at most, and a look costs microseconds.
 LOOK_SECONDS = 0.05
 OOM_SCORE = "1000"
@@ -77,16 +81,25 @@ class Engine:
         self._first = self._new_worker(patient=False)
 
     def start(self) -> None:
-        """Return when a job would find a warm worker; the others warm up after it. WorkerDied when it does not.
+        """Return when a job would find a warm worker; the others warm up after it. WorkerDied when none gets warm.
 
         One after the other, because they would only keep each other waiting, and the gateway that starts.
         """
-        first = self._first or self._new_worker(patient=False)
-        first.wait_until_ready()
-        self._idle.put(first)
+        self._idle.put(self._warm(self._first or self._new_worker(patient=False), START_TRIES))
         others = [self._new_worker(patient=False) for _ in range(self._size - 1)]
         others += [self._new_worker(patient=True) for _ in range(self.has_patient)]
         threading.Thread(target=self._welcome, args=(others,), name="warming", daemon=True).start()
+
+    def _warm(self, worker: Worker, tries: int) -> Worker:
+        """The worker when it is ready, or another in its place: partners are logged in by now, and the one that was
+        killed may have been the first that the machine could spare."""
+        try:
+            worker.wait_until_ready()
+        except WorkerDied:
+            if tries == 1:
+                raise
+            return self._warm(self._replace(worker), tries - 1)
+        return worker
 
     def _welcome(self, workers: list[Worker]) -> None:
         """Give each its first job when it is warm. The first job of one that died replaces it."""
@@ -184,6 +197,7 @@ class Worker:
         while True:
             while not self._pipe.poll(LOOK_SECONDS):
                 allowance.check(self.pid, time.monotonic() - began)
+                on_progress(LASTS)
             answer = self._receive()
             if isinstance(answer, Outcome | Suspect):
                 return answer
@@ -234,7 +248,7 @@ def work(pipe: Connection, niceness: int) -> None:
     while True:
         try:
             drop, staging = pipe.recv()
-        except EOFError:
+        except (EOFError, ConnectionError):
             return
         answer: Outcome | Suspect | Crash
         try:

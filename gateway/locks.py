@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
-from collections.abc import Iterator
+import struct
+import threading
+from collections import Counter
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,8 +21,8 @@ RESTORING = "restore.unfinished"
 
 
 @contextmanager
-def alone_in(data_dir: Path) -> Iterator[None]:
-    """Hold the lock of a data directory, or AlreadyServing."""
+def alone_in(data_dir: Path) -> Iterator[int]:
+    """Hold the lock of a data directory, or AlreadyServing. Processes that are given its descriptor hold it too."""
     data_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
     with (data_dir / SERVING).open("a+") as lock:
         try:
@@ -31,7 +35,7 @@ def alone_in(data_dir: Path) -> Iterator[None]:
         lock.truncate(0)
         lock.write(f"{os.getpid()}\n")
         lock.flush()
-        yield
+        yield lock.fileno()
 
 
 def serving_process(data_dir: Path) -> str | None:
@@ -58,3 +62,60 @@ def keeping(data_dir: Path, *, wait: bool) -> Iterator[bool]:
             yield False
             return
         yield True
+
+
+class Marks:
+    """Names that are taken across processes, each as one byte of a file: the kernel frees those of a process that ends.
+
+    Between the threads of a process they do not exclude anybody; a name is free when each of them has freed it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
+        self._guard = threading.Lock()
+        self._count: Counter[int] = Counter()
+
+    def close(self) -> None:
+        os.close(self._file)
+
+    def take(self, name: Hashable, *, wait: bool = True) -> bool:
+        """True when it was had; without `wait`, False when another process has it."""
+        place = place_of(name)
+        try:
+            fcntl.fcntl(self._file, fcntl.F_OFD_SETLKW if wait else fcntl.F_OFD_SETLK, range_of(fcntl.F_WRLCK, place))
+        except BlockingIOError:
+            return False
+        with self._guard:
+            self._count[place] += 1
+        return True
+
+    def free(self, name: Hashable) -> None:
+        """What is free already stays so."""
+        place = place_of(name)
+        with self._guard:
+            self._count[place] -= 1
+            if self._count[place] <= 0:
+                del self._count[place]
+                fcntl.fcntl(self._file, fcntl.F_OFD_SETLK, range_of(fcntl.F_UNLCK, place))
+
+    @contextmanager
+    def taken(self, *names: Hashable) -> Iterator[None]:
+        """Wait for all of them; in one order in all processes, so that two cannot wait for each other."""
+        in_order = sorted(set(names), key=place_of)
+        for name in in_order:
+            self.take(name)
+        try:
+            yield
+        finally:
+            for name in in_order:
+                self.free(name)
+
+
+def place_of(name: Hashable) -> int:
+    """The byte of a name: two names share one as good as never, and would then wait for each other."""
+    return int.from_bytes(hashlib.blake2b(repr(name).encode(), digest_size=8).digest(), "big") >> 2
+
+
+def range_of(kind: int, place: int) -> bytes:
+    """A `struct flock` of one byte; a lock of an open file description has no process."""
+    return struct.pack("hhqqi4x", kind, os.SEEK_SET, place, 1, 0)

@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 import os
 import signal
-import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -22,22 +23,20 @@ from gateway.exposure import refuse_exposed
 from gateway.ledger import Ledger, audit
 from gateway.ledger.audit import Event
 from gateway.locks import RESTORING, alone_in
+from gateway.pickup import holding
 from gateway.pickup.folder import make_folders
 from gateway.pickup.pickup import Pickup
 from gateway.retention.sweeping import Sweeping
-from gateway.sftp.fair_threads import FairThreads
 from gateway.sftp.listener import SftpListener
+from gateway.sftp.process import FOLLOW_SECONDS, be_fair
+
+if TYPE_CHECKING:
+    from gateway.sftp.processes import Processes
 
 log = structlog.get_logger()
 
-FOLLOW_SECONDS = 1.0
 SESSIONS_DRAIN_SECONDS = 5.0
 JOBS_DRAIN_SECONDS = 30.0
-SWITCH_SECONDS = 0.001
-"""How long a thread waits for one that computes: the event loop is busy under load, and a job's steps are many and
-short. With Python's 5 ms each of them would wait that long."""
-BLOCKED_MAX = 64
-"""Requests that may wait for the disk or the ledger before a login or a listing has to wait behind them."""
 AT_ONCE = 130
 """The exit code after a second signal."""
 
@@ -55,23 +54,21 @@ async def serve(live: LiveSettings, engine: Engine, announce: Announce) -> None:
     settings = live.current
     for exposure in refuse_exposed(settings):
         log.warning("others can read this", what=exposure.what, hint=exposure.hint)
-    sys.setswitchinterval(SWITCH_SECONDS)
-    asyncio.get_running_loop().set_default_executor(FairThreads(BLOCKED_MAX, "request"))
-    with alone_in(settings.data_dir):
+    be_fair()
+    with alone_in(settings.data_dir) as lock, holding_names(settings):
         make_folders(settings)
         check_data_dir(settings)
         ledger = Ledger(settings.ledger_path)
         stopping = stop_on_signals(engine)
         try:
-            await asyncio.to_thread(engine.start)
             await asyncio.to_thread(write_samples, settings)
             pickup = Pickup(live, ledger, engine)
-            await asyncio.to_thread(pickup.start)
+            await asyncio.to_thread(pickup.finish_earlier)
             beside = (Alarm(live, ledger), Sweeping(live, ledger))
             for thread in beside:
                 thread.start()
             try:
-                await listen(live, ledger, pickup, announce, stopping)
+                await listen(live, ledger, pickup, engine, announce, stopping, lock)
             finally:
                 await asyncio.to_thread(pickup.stop, JOBS_DRAIN_SECONDS)
                 for thread in beside:
@@ -83,10 +80,19 @@ async def serve(live: LiveSettings, engine: Engine, announce: Announce) -> None:
 
 
 async def listen(
-    live: LiveSettings, ledger: Ledger, pickup: Pickup, announce: Announce, stopping: asyncio.Event
+    live: LiveSettings,
+    ledger: Ledger,
+    pickup: Pickup,
+    engine: Engine,
+    announce: Announce,
+    stopping: asyncio.Event,
+    lock: int,
 ) -> None:
-    """Serve SFTP until the gateway is to stop."""
-    listener = SftpListener(live, ledger, pickup)
+    """Serve SFTP until the gateway is to stop; `lock` is the descriptor of the data directory's lock.
+
+    Who logs in meets a worker that still warms up, at the very first.
+    """
+    listener = listener_of(live, ledger, pickup, lock)
     taken = live.current
     sftp = live.current.gateway.sftp
     try:
@@ -97,10 +103,28 @@ async def listen(
         announce(welcome(live.current, port))
         await asyncio.to_thread(audit.note, ledger, Event("start", detail=f"{sftp.host}:{port}"))
         log.info("serving", host=sftp.host, port=port, data=str(live.current.data_dir))
+        await asyncio.to_thread(engine.start)
+        await asyncio.to_thread(pickup.start)
+        log.info("jobs run", process=os.getpid(), workers=engine.worker_pids())
         await follow_settings(live, ledger, taken, pickup, listener, stopping)
         log.info("stopping: running jobs finish; a second signal ends them at once")
     finally:
         await listener.stop(SESSIONS_DRAIN_SECONDS)
+
+
+def listener_of(live: LiveSettings, ledger: Ledger, pickup: Pickup, lock: int) -> SftpListener | Processes:
+    """In this process, or in several that share the port."""
+    if live.current.gateway.sftp.processes == 1:
+        return SftpListener(live, ledger, pickup)
+    from gateway.sftp.processes import Processes
+
+    return Processes(live, ledger, pickup, lock)
+
+
+def holding_names(settings: Settings) -> AbstractContextManager[None]:
+    """In this process, or in all that serve the data directory."""
+    several = settings.gateway.sftp.processes > 1
+    return holding.shared(settings.data_dir / holding.FILE) if several else contextlib.nullcontext()
 
 
 async def follow_settings(
@@ -108,7 +132,7 @@ async def follow_settings(
     ledger: Ledger,
     taken: Settings,
     pickup: Pickup,
-    listener: SftpListener,
+    listener: SftpListener | Processes,
     stopping: asyncio.Event,
 ) -> None:
     """Take changed tenants, users and feeds while nothing stops us; `taken` are those that are in use already."""

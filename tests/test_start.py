@@ -5,13 +5,18 @@ The seconds themselves are measured by scripts/benchmarks/start.py.
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from gateway.engine import Engine
+from gateway.engine import START_TRIES, Engine
+from gateway.errors import WorkerDied
 from gateway.ledger import Ledger, connection
 
 # What takes a tenth of a second and more, and whose work is done elsewhere or later.
@@ -70,4 +75,36 @@ def test_a_started_engine_has_a_worker_that_is_warm() -> None:
     # Polars' threads are there as soon as it has computed something.
     threads = {path.read_text().strip() for path in Path(f"/proc/{pid}/task").glob("*/comm")}
     assert {"polars-0"} <= threads
+    engine.stop()
+
+
+def test_a_worker_that_is_killed_while_it_warms_up_is_replaced() -> None:
+    engine = Engine(1)
+    engine.launch()
+    (killed,) = engine.worker_pids()
+    os.kill(killed, signal.SIGKILL)
+    engine.start()
+    (pid,) = engine.worker_pids()
+    assert pid != killed
+    engine.stop()
+
+
+def test_an_engine_gives_up_when_no_worker_gets_warm() -> None:
+    engine = Engine(1)
+    engine.launch()
+    killed: set[int] = set()
+
+    def kill() -> None:
+        """Each worker as soon as there is one."""
+        while len(killed) < START_TRIES:
+            for pid in set(engine.worker_pids()) - killed:
+                killed.add(pid)
+                os.kill(pid, signal.SIGKILL)
+            time.sleep(0.001)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    with pytest.raises(WorkerDied):
+        engine.start()
+    killer.join()
     engine.stop()

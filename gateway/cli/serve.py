@@ -32,14 +32,18 @@ def serve(host: str | None, port: int | None, root: Path) -> None:
     live.current = live.current.model_copy(update={"gateway": gateway})
     keep_from_others()
     engine = launched(live.current)
-    # The first worker warms up while this process imports the rest.
-    from gateway import log
-    from gateway import serve as serving
+    try:
+        # The first worker warms up while this process imports the rest.
+        from gateway import log
+        from gateway import serve as serving
 
-    gc.freeze()
-    gc.enable()
-    log.configure(gateway.log)
-    asyncio.run(serving.serve(live, engine, click.echo))
+        gc.freeze()
+        gc.enable()
+        log.configure(gateway.log)
+        asyncio.run(serving.serve(live, engine, click.echo))
+    finally:
+        # Whatever ended it, also before it served: the workers do not end by themselves while this process lives.
+        engine.stop()
 
 
 def launched(settings: Settings) -> Engine:

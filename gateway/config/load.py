@@ -65,12 +65,15 @@ def check_usernames(tenants: Mapping[str, TenantSettings]) -> None:
 
 
 class LiveSettings:
-    """The settings of a directory that follow its files while the gateway runs."""
+    """The settings of a directory that follow its files while the gateway runs.
 
-    def __init__(self, root: Path) -> None:
+    A process that a gateway starts is given those `of_the_gateway`, for the files may be others, or broken, by then.
+    """
+
+    def __init__(self, root: Path, of_the_gateway: Settings | None = None) -> None:
         self._root = root
-        self._seen = self._signature()
-        self.current = load(root)
+        self._seen = self._signature() if of_the_gateway is None else ()
+        self.current = of_the_gateway or load(root)
 
     def refresh(self) -> bool:
         """Load again when a file has changed; True when `current` is new.

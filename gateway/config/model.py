@@ -47,6 +47,9 @@ class SftpSettings(Section):
     """How often a silent client is asked whether it is still there. 0 never asks."""
     handles_max_per_session: int = Field(default=256, ge=1)
     """How many files and folders a session may hold open at once."""
+    processes: int = Field(default=1, ge=1, le=64)
+    """How many processes serve the port. One is enough for most; with several, many clients at once get more than one
+    core. All limits hold for them together, and one that dies takes only its own sessions with it."""
 
 
 class LimitSettings(Section):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import pickle
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -32,6 +34,8 @@ ColumnType = Literal[
 ]
 Text = Annotated[str, StringConstraints(min_length=1)]
 Conditions = Mapping[str, tuple[str, ...]]
+CONTRACTS_KEPT = 256
+"""More than most gateways ever have in use."""
 
 
 class Derive(Section):
@@ -148,6 +152,10 @@ class Contract(Section):
     def by_name(self) -> dict[str, Column]:
         return {column.name: column for column in self.columns}
 
+    def __reduce__(self) -> tuple[Callable[[bytes], Contract], tuple[bytes]]:
+        """Each job takes its contract to a worker, which mostly has had the same one before."""
+        return unpacked, (packed(self),)
+
     @model_validator(mode="after")
     def names_fit(self) -> Contract:
         """Every column that a rule speaks of is a column of the contract."""
@@ -173,6 +181,28 @@ class Contract(Section):
             for rule in rules:
                 mentions += [(place, name) for name in (*rule.columns, *getattr(rule, "when", {}))]
         return mentions
+
+
+_packed: dict[str, tuple[Contract, bytes]] = {}
+"""Contracts and their states, by their digests."""
+
+
+def packed(contract: Contract) -> bytes:
+    """The state of a contract, which is pickled once while it is in use."""
+    kept = _packed.get(contract.sha256)
+    if kept is None or kept[0] is not contract:
+        if len(_packed) >= CONTRACTS_KEPT:
+            _packed.clear()
+        kept = _packed[contract.sha256] = contract, pickle.dumps(contract.__getstate__())
+    return kept[1]
+
+
+@lru_cache(maxsize=CONTRACTS_KEPT)
+def unpacked(state: bytes) -> Contract:
+    """The inverse of `packed`; for the same bytes the same contract."""
+    contract = Contract.__new__(Contract)
+    contract.__setstate__(pickle.loads(state))  # noqa: S301 - of our own making, nothing of a partner is in it.
+    return contract
 
 
 def parse(text: str, shown: str) -> Contract:

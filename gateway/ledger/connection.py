@@ -8,6 +8,7 @@ import sqlite3
 from collections import deque
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,10 @@ BUSY_SECONDS = 30.0
 IN_MEMORY = Path(":memory:")
 """The path of a ledger that is nowhere on the disk."""
 FILE_MODE = 0o640
+CACHE_KIB = 32 * 1024
+CHECKPOINT_PAGES = 8192
+"""Of 4 KiB each. Jobs change pages all over a large ledger, and many change the same ones: the more of them go from the
+log into the file together, the less there is to write and to wait for."""
 MIGRATIONS = 2
 """How many there are. A ledger says in its `user_version` how many it has had."""
 
@@ -88,6 +93,9 @@ class Ledger:
             self._connection.execute("PRAGMA journal_mode = WAL")
             # NORMAL could lose a commit that was acknowledged to a client when power fails.
             self._connection.execute("PRAGMA synchronous = FULL")
+            self._is_lazy = False
+            self._connection.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+            self._connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
             self._connection.execute("PRAGMA foreign_keys = ON")
             if version_of(self._connection) < MIGRATIONS:
                 # Two processes that start together must not both apply a migration: ours is IMMEDIATE,
@@ -98,12 +106,16 @@ class Ledger:
             raise LedgerError(f"{path}: the ledger cannot be opened: {error}") from error
 
     @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """One BEGIN IMMEDIATE … COMMIT; rolled back when the block raises. Nested use joins the outer one."""
+    def transaction(self, *, lazily: bool = False) -> Iterator[sqlite3.Connection]:
+        """One BEGIN IMMEDIATE … COMMIT; rolled back when the block raises. Nested use joins the outer one.
+
+        A power cut can lose what is committed `lazily`, a kill cannot; the next commit of another kind keeps both.
+        """
         with self._lock:
             if self._connection.in_transaction:
                 yield self._connection
                 return
+            self._make_lazy(lazily)
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield self._connection
@@ -111,6 +123,12 @@ class Ledger:
             except BaseException:
                 self._roll_back()
                 raise
+
+    def _make_lazy(self, lazily: bool) -> None:
+        """Whether the next commit waits for the disk."""
+        if lazily != self._is_lazy:
+            self._connection.execute(f"PRAGMA synchronous = {'NORMAL' if lazily else 'FULL'}")
+            self._is_lazy = lazily
 
     def _roll_back(self) -> None:
         """Also after a commit that failed: the next transaction would join the one that is left open.
@@ -149,12 +167,23 @@ class Ledger:
         finally:
             self._readers.append(connection)
 
-    def note_transition(self, kind: str, subject: str, old: str | None, new: str, reason: str | None = None) -> None:
-        """Append one transition of an upload, a drop or a job. Belongs into the transaction that makes it."""
+    def note_transition(
+        self,
+        kind: str,
+        subject: str,
+        old: str | None,
+        new: str,
+        reason: str | None = None,
+        at: datetime | None = None,
+    ) -> None:
+        """Append one transition of an upload, a drop or a job. Belongs into the transaction that makes it.
+
+        `at` is of one that is written later than it came about.
+        """
         with self.transaction() as connection:
             connection.execute(
                 "INSERT INTO transitions (at, kind, subject, old, new, reason) VALUES (?, ?, ?, ?, ?, ?)",
-                (clock.text(clock.now()), kind, subject, old, new, reason),
+                (clock.text(at or clock.now()), kind, subject, old, new, reason),
             )
 
     def data_version(self) -> int:

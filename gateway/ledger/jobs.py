@@ -151,7 +151,8 @@ def begin_next(ledger: Ledger, now: datetime, tenant: str | None = None) -> JobR
 
     Generations of one name go in order: a job waits while an earlier generation is unfinished.
     """
-    with ledger.transaction():
+    # Should a power cut undo it, the job is queued again, which it may be as long as nothing of it is staged.
+    with ledger.transaction(lazily=True):
         of_tenant = "jobs.tenant = :tenant AND" if tenant is not None else ""
         found = ledger.row(
             # Only a condition of our own is put in; every value is bound.
@@ -196,10 +197,10 @@ def finish(ledger: Ledger, job_id: str, ending: Ending, now: datetime, drop_end:
     with ledger.transaction():
         reason = "; ".join(ending.reason_for_failure) or None
         move(ledger, job_id, ("pending_refresh",), status, now, reason, **columns)
-        ended = get(ledger, job_id)
-        drops.finish(ledger, ended.drop_id, drop_end, reason)
-        if ended.repairs and ended.status == "completed":
-            note_repair(ledger, ended.repairs, ended)
+        of_job = ledger.row("SELECT drop_id FROM jobs WHERE id = ?", (job_id,))
+        drops.finish(ledger, str(of_job["drop_id"]) if of_job else "", drop_end, reason)
+        if ending.repairs and ending.status == "completed":
+            note_repair(ledger, ending.repairs, get(ledger, job_id))
 
 
 def note_repair(ledger: Ledger, repaired: str, repair: JobRow) -> None:
@@ -355,7 +356,7 @@ def move(
             f"UPDATE jobs SET status = ?, status_since = ?{assignments} WHERE id = ? AND status = ?",  # noqa: S608
             (new, clock.text(now), *map(drops.sql, columns.values()), job_id, status),
         )
-        ledger.note_transition("job", job_id, status, new, reason)
+        ledger.note_transition("job", job_id, status, new, reason, now)
 
 
 def job_row(row: sqlite3.Row) -> JobRow:

@@ -60,13 +60,15 @@ def open_upload(
     client: str | None,
     fingerprint: str | None = None,
     in_place: bool = False,
+    upload_id: str | None = None,
 ) -> tuple[UploadRow, list[str]]:
     """A new upload, and the ids of the user's incomplete ones of that name, which it replaces.
 
     `in_place` says that it began with the bytes of an older file and may write over them: while the gateway runs
-    it knows which bytes are new, but after a kill nothing tells, and then nothing of them may be kept.
+    it knows which bytes are new, but after a kill nothing tells, and then nothing of them may be kept. `upload_id`
+    is given by who has to know it before the ledger does.
     """
-    upload_id = new_id()
+    upload_id = upload_id or new_id()
     with ledger.transaction() as connection:
         older = connection.execute(
             "SELECT id FROM uploads WHERE tenant=? AND feed=? AND path=? AND username=? AND state='incomplete'",
@@ -230,7 +232,7 @@ def was_stored(ledger: Ledger, upload_id: str) -> bool:
 
 
 def open_uploads(ledger: Ledger) -> list[UploadRow]:
-    """Uploads that nobody has ended: at start-up, those that the last process left behind."""
+    """Uploads that nobody has ended: those that are under way, and those that a process which died left behind."""
     return [_upload(row) for row in ledger.rows("SELECT * FROM uploads WHERE state='open' ORDER BY id")]
 
 

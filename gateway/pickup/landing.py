@@ -105,17 +105,29 @@ def refuse_folder(settings: Settings, landing: Landing) -> None:
 
 
 def finish_landings(settings: Settings, ledger: Ledger) -> int:
-    """At start: finish every landing that a kill cut short. How many there were."""
-    return sum(finish_landing(settings, drop) for drop in drops.landed_by_upload(ledger))
+    """When a process has ended: finish every landing that its kill cut short. How many there were."""
+    return sum(finish_landing(settings, ledger, drop) for drop in drops.landed_by_upload(ledger))
 
 
-def finish_landing(settings: Settings, drop: DropRow) -> bool:
+def finish_landing(settings: Settings, ledger: Ledger, drop: DropRow) -> bool:
     """Do what is left of a landing whose drop is committed; True when there was something left."""
     if drop.upload_id is None or not spool_path(settings, drop.upload_id).exists():
         return False
     with holding(drop.name):
+        # Another process that lives may have finished it, or undone it, while this one waited for the name.
+        now = drops.get(ledger, drop.id)
+        if (now.upload_id, now.name) != (drop.upload_id, drop.name) or not is_cut_short(settings, ledger, now):
+            return False
         move_into_inbox(settings, drop.upload_id, *drop.name)
     return True
+
+
+def is_cut_short(settings: Settings, ledger: Ledger, drop: DropRow) -> bool:
+    """Whether the ledger has the drop as landed, and its bytes are still in the spool."""
+    if drop.upload_id is None or drop.state not in (*drops.UNSETTLED, "queued"):
+        return False
+    is_closed = uploads.get(ledger, drop.upload_id).state == "closed"
+    return is_closed and spool_path(settings, drop.upload_id).exists()
 
 
 def move_into_inbox(settings: Settings, upload_id: str, tenant: str, feed: str, path: str) -> None:

@@ -25,6 +25,8 @@ log = structlog.get_logger()
 
 F_SETSIG = 10
 BETWEEN_SCANS_SECONDS_MIN = 0.05
+LANDINGS_MAX = 25
+"""Files that land in one transaction: few enough that nobody waits long for one of their names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,15 @@ class Sight:
         return (self.inode, self.bytes, self.ctime_ns) == (found.st_ino, found.st_size, found.st_ctime_ns)
 
 
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A file that nobody writes to any more."""
+
+    name: Name
+    policy: FeedSettings
+    sight: Sight
+
+
 class LocalFiles:
     """The files without a drop that the last walk saw; a walk calls begin_walk, consider…, end_walk."""
 
@@ -47,12 +58,13 @@ class LocalFiles:
         self._ledger = ledger
         self._seen: dict[Name, Sight] = {}
         self._before: dict[Name, Sight] = {}
+        self._finished: list[Finished] = []
         self._complained: set[Name] = set()
 
     def begin_walk(self, now: datetime, settle_seconds: float) -> None:
         self._now = now
         self._rest = timedelta(seconds=max(settle_seconds, BETWEEN_SCANS_SECONDS_MIN))
-        self._before, self._seen = self._seen, {}
+        self._before, self._seen, self._finished = self._seen, {}, []
 
     def consider(self, name: Name, policy: FeedSettings, root: Path, found: os.stat_result) -> None:
         """A file of which the ledger knows no drop: one more look at it, and it lands when it is finished."""
@@ -69,11 +81,13 @@ class LocalFiles:
         if self._now - sight.since < self._rest or not self._is_at_rest(name, root):
             self._seen[name] = sight
             return
-        with holding(name):
-            self._land(name, policy, sight)
+        self._finished.append(Finished(name, policy, sight))
+        if len(self._finished) >= LANDINGS_MAX:
+            self._land_finished()
 
     def end_walk(self) -> datetime | None:
         """When the next of the files that were seen may be finished."""
+        self._land_finished()
         return min((max(sight.since, self._now) + self._rest for sight in self._seen.values()), default=None)
 
     def _is_at_rest(self, name: Name, root: Path) -> bool:
@@ -90,6 +104,13 @@ class LocalFiles:
         if name not in self._complained:
             self._complained.add(name)
             log.warning("local file is not picked up", tenant=name[0], feed=name[1], path=ascii(name[2]), reason=reason)
+
+    def _land_finished(self) -> None:
+        finished, self._finished = self._finished, []
+        if finished:
+            with holding(*(file.name for file in finished)), self._ledger.transaction():
+                for file in finished:
+                    self._land(file.name, file.policy, file.sight)
 
     def _land(self, name: Name, policy: FeedSettings, sight: Sight) -> None:
         before = drops.newest(self._ledger, *name)

@@ -1,4 +1,4 @@
-"""The passage of one job: take the bytes, run the pipeline, commit its outcome, publish, finish.
+"""The passage of one job: take the bytes, run the pipeline, commit its outcome; then it is published and ends.
 
 Every step can be repeated: after a kill at any point the job starts over, or publishes what is already staged.
 """
@@ -6,30 +6,29 @@ Every step can be repeated: after a kill at any point the job starts over, or pu
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import structlog
 
 from gateway import clock
 from gateway.config import FeedSettings, Settings
-from gateway.engine import Engine, EngineStopped, PipelineCrashed
+from gateway.engine import LASTS, Engine, EngineStopped, PipelineCrashed
 from gateway.errors import DropRefused, WorkerDied
 from gateway.ledger import Ledger, drops, holds, jobs
 from gateway.ledger.drops import DropRow
-from gateway.ledger.jobs import Ending, JobRow
+from gateway.ledger.jobs import JobRow
 from gateway.pickup import waiting
 from gateway.pickup.claim import original_path, take_file, work_dir
 from gateway.pickup.describe import describe, digest
 from gateway.pickup.holding import holding
+from gateway.pickup.publication import OUR_FAULT, Decided
 from gateway.pickup.sequence import goes_before, hold_behind
 from gateway.pipeline.drop import Drop, Outcome, Suspect
-from gateway.pipeline.publish import publish
 
 log = structlog.get_logger()
 
-OUR_FAULT = "gateway_failure"
 OUR_FAULT_HINT = (
     "This is on our side; nothing is wrong with your file as far as we know. We run it again once it is mended."
 )
@@ -45,18 +44,18 @@ class Passage:
     job: JobRow
     patient: bool = False
     """Whether it is for the worker that gets what the others leave."""
+    unwritten: dict[str, datetime] = field(default_factory=dict)
+    """What the worker has told and the ledger does not say yet, with its time: of a job of a few moments it is
+    written together with the outcome."""
 
-    def run(self) -> None:
-        """From validating to the end, or back to the queue when the try was cut short."""
-        if self.job.status == "pending_refresh":
-            self.publish_in_order(Outcome.from_json(str(self.job.outcome)))
-            return
+    def run(self) -> Decided | None:
+        """From validating to what can be published now; None when it must wait, or went back to the queue."""
         drop_row = drops.get(self.ledger, self.job.drop_id)
+        if self.job.status == "pending_refresh":
+            return self.in_order(drop_row, Outcome.from_json(str(self.job.outcome)))
         with holding(drop_row.name):
             here = take_file(self.settings, drop_row)
         sha256 = digest(original_path(self.settings, self.job.id)) if here else ""
-        if sha256:
-            drops.set_sha256(self.ledger, drop_row.id, sha256)
         # Of two drops with the same bytes the second must see how the first ended.
         with holding(("same bytes", drop_row.tenant, drop_row.feed, sha256)):
             described = describe(self.settings, self.ledger, self.job, drop_row, sha256)
@@ -64,8 +63,10 @@ class Passage:
             outcome = self.process(described.drop, failure, refusal(drop_row, sha256))
             if isinstance(outcome, Suspect):
                 self.hold(drop_row, outcome, described.drop.policy)
-            elif outcome is not None:
-                self.commit(outcome)
+                return None
+            if outcome is not None:
+                self.commit(outcome, sha256)
+        return self.in_order(drop_row, outcome) if outcome is not None else None
 
     def process(self, drop: Drop, failure: str | None, refused: DropRefused | None) -> Outcome | Suspect | None:
         """The outcome; None when the job went back to the queue."""
@@ -110,68 +111,34 @@ class Passage:
         return refuse(drop, staging, DropRefused(OUR_FAULT, message, hint=OUR_FAULT_HINT))
 
     def note_progress(self, word: str) -> None:
-        if word == "processing":
-            jobs.begin_processing(self.ledger, self.job.id, clock.now())
+        if word == LASTS:
+            self.write_progress()
+        else:
+            self.unwritten[word] = clock.now()
 
-    def commit(self, outcome: Outcome) -> None:
+    def write_progress(self) -> None:
+        if (at := self.unwritten.pop("processing", None)) is not None:
+            jobs.begin_processing(self.ledger, self.job.id, at)
+
+    def commit(self, outcome: Outcome, sha256: str) -> None:
         """From here on the results are decided, and only their publication is left."""
         if self.job.outcome is not None:
             retract(Outcome.from_json(self.job.outcome), self.outbox)
-        jobs.stage(self.ledger, self.job.id, outcome.to_json(), clock.now())
-        self.publish_in_order(outcome)
+        with self.ledger.transaction():
+            if sha256:
+                drops.set_sha256(self.ledger, self.job.drop_id, sha256)
+            self.write_progress()
+            jobs.stage(self.ledger, self.job.id, outcome.to_json(), clock.now())
 
-    def publish_in_order(self, outcome: Outcome) -> None:
-        """Publish, unless profiles go before these events and nobody has released them from that."""
-        drop = drops.get(self.ledger, self.job.drop_id)
+    def in_order(self, drop: DropRow, outcome: Outcome) -> Decided | None:
+        """For publication, unless profiles go before these events and nobody has released them from that."""
         released = drop.held_for == "profiles" and drop.decided is not None
-        profiles = None
         if outcome.counts.accepted and not released:
             profiles = goes_before(self.settings, self.ledger, drop)
-        if profiles is not None:
-            hold_behind(self.ledger, drop, profiles)
-        else:
-            self.publish(outcome)
-
-    def publish(self, outcome: Outcome) -> None:
-        try:
-            publish(outcome, self.staging, self.outbox)
-        except FileNotFoundError as error:
-            # After a kill in the middle, and the partner has removed what was published already: make it anew.
-            log.warning("staged results are gone", job=self.job.id, file=error.filename)
-            jobs.try_again(self.ledger, self.job.id, "its staged results were gone", clock.now())
-            return
-        waiting.remove(self.status_path)
-        jobs.finish(self.ledger, self.job.id, ending(outcome), clock.now(), drop_end(outcome))
-        if drop_end(outcome) == "quarantined":
-            self.say_quarantined(outcome)
-        shutil.rmtree(self.staging.parent, ignore_errors=True)
-        log.info(
-            "job ended",
-            job=self.job.id,
-            tenant=self.job.tenant,
-            feed=self.job.feed,
-            file=self.job.filename,
-            status=outcome.status,
-            rows=outcome.counts.total,
-            rejected=outcome.counts.rejected,
-            seconds=round(outcome.elapsed_time, 3),
-        )
-
-    def say_quarantined(self, outcome: Outcome) -> None:
-        log.error(
-            "drop is quarantined",
-            tenant=self.job.tenant,
-            feed=self.job.feed,
-            file=self.job.filename,
-            job=self.job.id,
-            reason="; ".join(outcome.reason_for_failure),
-        )
-
-    @property
-    def status_path(self) -> Path:
-        """What was shown of its drop if it was held."""
-        row = drops.get(self.ledger, self.job.drop_id)
-        return waiting.status_path_of(self.settings, row.tenant, row.feed, row.path, row.generation)
+            if profiles is not None:
+                hold_behind(self.ledger, drops.get(self.ledger, drop.id), profiles)
+                return None
+        return Decided(self.settings, self.job, drop, outcome, self.staging)
 
     @property
     def outbox(self) -> Path:
@@ -214,38 +181,7 @@ def refusal(row: DropRow, sha256: str) -> DropRefused | None:
     return None
 
 
-def drop_end(outcome: Outcome) -> jobs.DropEnd:
-    """How the drop of a job ends."""
-    if OUR_FAULT in outcome.problems_by_code:
-        return "quarantined"
-    return "duplicate" if outcome.duplicate_of else "done"
-
-
 def retract(outcome: Outcome, outbox: Path) -> None:
     """Take back what an earlier run of a requeued job published, the report first; the new run replaces it."""
     for file in reversed(outcome.files):
         (outbox / file.name).unlink(missing_ok=True)
-
-
-def ending(outcome: Outcome) -> Ending:
-    """The outcome as the ledger's columns."""
-    counts = outcome.counts
-    return Ending(
-        status=outcome.status,
-        start_time=outcome.start_time,
-        end_time=outcome.end_time,
-        elapsed_time=outcome.elapsed_time,
-        contract=outcome.contract,
-        contract_sha256=outcome.contract_sha256,
-        total_rows=counts.total,
-        accepted_rows=counts.accepted,
-        merged_rows=counts.merged,
-        duplicate_rows=counts.duplicate,
-        rejected_rows=counts.rejected,
-        withheld_rows=counts.withheld,
-        blank_rows=counts.blank,
-        problems_by_code=dict(outcome.problems_by_code),
-        reason_for_failure=outcome.reason_for_failure,
-        duplicate_of=outcome.duplicate_of,
-        repairs=outcome.repairs,
-    )

@@ -1,7 +1,8 @@
 """Pickup: the threads that turn landed drops into finished jobs.
 
 One thread scans; it wakes at start, on a landing, on a watchdog event, when a drop settles, when another process
-has changed the ledger, and every `scan_seconds`. One slot for each worker process takes jobs through their passage.
+has changed the ledger, and every `scan_seconds`. One slot for each worker process takes jobs through their passage,
+and one more thread publishes what they have decided.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from gateway.pickup import sequence
 from gateway.pickup.claim import finish_claims
 from gateway.pickup.landing import finish_landings
 from gateway.pickup.passage import Passage
+from gateway.pickup.publication import Publisher
 from gateway.pickup.scan import Scan
 from gateway.pickup.turns import Turns
 from gateway.pickup.waiting import Statuses
@@ -57,15 +59,20 @@ class Pickup:
         self._running: set[str] = set()
         self._turns = Turns(live.current.gateway.engine.workers)
         self._unpublished: deque[JobRow] = deque()
+        self._publisher = Publisher(ledger, self._see_ended)
         self._threads: list[threading.Thread] = []
 
-    def start(self) -> None:
-        """Finish what an earlier process left behind, then begin."""
+    def finish_earlier(self) -> None:
+        """Finish what an earlier process left behind: before anybody can upload."""
         if unfinished := finish_landings(self._live.current, self._ledger):
             log.info("landings finished that were cut short", count=unfinished)
         finish_claims(self._live.current, self._ledger)
         self._recover()
+
+    def start(self) -> None:
+        """Begin; the engine has a warm worker."""
         self._watch.follow(self._live.current)
+        self._publisher.start()
         slots = [(f"slot-{number}", self._slot) for number in range(self._live.current.gateway.engine.workers)]
         if self._engine.has_patient:
             slots.append(("slot-patient", partial(self._slot, patient=True)))
@@ -88,6 +95,8 @@ class Pickup:
             self._engine.stop()
             for thread in self._threads:
                 thread.join()
+        if self._threads:
+            self._publisher.stop()
 
     def wake(self) -> None:
         """A drop has landed: look when it settles. From any thread; returns at once."""
@@ -184,26 +193,36 @@ class Pickup:
                         self._work.wait()
                 continue
             self._pass(job, patient=patient)
-            # The next generation of the name may have waited for this one, and events for these profiles.
-            self._tell_slots()
-            try:
-                self._resume_staged()
-            except Exception:  # The scan asks again; the slot must outlive it.
-                log.exception("what waits for profiles could not be looked at")
 
     def _pass(self, job: JobRow, *, patient: bool) -> None:
         began = time.monotonic()
         turn = TENANT.set(job.tenant)
-        refused = False
+        decided = None
         try:
-            Passage(self._live.current, self._ledger, self._engine, job, patient).run()
-            refused = jobs.get(self._ledger, job.id).status == "failed"
+            decided = Passage(self._live.current, self._ledger, self._engine, job, patient).run()
         except Exception:  # Whatever it is, it concerns this job, and the slot is needed by the others.
             log.exception("the passage broke off; it is taken up again", job=job.id)
         TENANT.reset(turn)
+        refused = decided is not None and decided.outcome.status == "failed"
         with self._work:
-            self._running.discard(job.id)
             self._turns.end(job.tenant, time.monotonic() - began, refused=refused, patient=patient)
+        if decided is None:
+            self._see_ended([job.id])
+        else:
+            self._publisher.take(decided)
+            # Another slot may take a job of the tenant now.
+            self._tell_slots()
+
+    def _see_ended(self, job_ids: list[str]) -> None:
+        """Nobody has these jobs in hand any more: they have ended, or wait."""
+        with self._work:
+            self._running.difference_update(job_ids)
+        # The next generation of a name may have waited for one of these, and events for these profiles.
+        self._tell_slots()
+        try:
+            self._resume_staged()
+        except Exception:  # The scan asks again; whose thread this is must outlive it.
+            log.exception("what waits for profiles could not be looked at")
 
     def _begin_next(self, *, patient: bool) -> JobRow | None:
         with self._work:

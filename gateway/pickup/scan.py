@@ -28,7 +28,7 @@ from gateway.pickup.settled import LOOK_AGAIN_SECONDS, Taken, give_up_if_missing
 
 log = structlog.get_logger()
 
-CLAIMS_MAX = 50
+CLAIMS_MAX = 25
 """Drops that are claimed in one transaction: few enough that a landing never waits long for a name."""
 CLAIMING_SECONDS = 0.5
 CLOCK_STEP_SECONDS = 60.0

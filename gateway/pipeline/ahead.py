@@ -27,12 +27,3 @@ def mapped(function: Callable[[Item], Result], items: Iterable[Item], threads: i
             pending.append(pool.submit(function, item))
         while pending:
             yield pending.popleft().result()
-
-
-def drawn(items: Iterator[Item]) -> Iterator[Item]:
-    """The same items, the next one being made by another thread while one is used."""
-    with ThreadPoolExecutor(1) as pool:
-        pending = pool.submit(next, items, None)
-        while (item := pending.result()) is not None:
-            pending = pool.submit(next, items, None)
-            yield item

@@ -79,6 +79,12 @@ class IdWidths:
             self.widths[width] += count
             self.first.setdefault(width, (first_row, first_line))
 
+    def merge(self, following: IdWidths) -> None:
+        self.widths += following.widths
+        self.leading_zeros += following.leading_zeros
+        self.largest = max(self.largest, following.largest)
+        self.first = following.first | self.first
+
     def tell(self, name: str, problems: Problems) -> None:
         """Warn where a few ids are shorter than all others, and none begins with a zero."""
         count = self.widths.total()
@@ -102,6 +108,10 @@ class IdTallies:
     def add(self, frame: pl.DataFrame, contract: Contract) -> None:
         for name in contract.identity:
             self.of.setdefault(name, IdWidths()).add(frame, name)
+
+    def merge(self, following: IdTallies) -> None:
+        for name, widths in following.of.items():
+            self.of.setdefault(name, IdWidths()).merge(widths)
 
     def tell(self, problems: Problems) -> None:
         for name, widths in self.of.items():

@@ -113,6 +113,19 @@ def parse(text: str, depth_max: int = DEPTH_MAX) -> Any:
     return value
 
 
+def keys(text: str) -> set[str]:
+    """The keys of a text that `parse` reads as a JSON object; none of another."""
+    if "\\u" in text or is_too_deep(text, DEPTH_MAX):
+        value = parse(text)
+        return set(value) if isinstance(value, dict) else set()
+    try:
+        # What the values are does not matter: Python reads these some times as fast as `parse` does.
+        value = json.loads(text, parse_int=float, parse_constant=refuse_constant)
+    except (ValueError, RecursionError):
+        return set()
+    return set(value) if isinstance(value, dict) else set()
+
+
 def first_of_each(members: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object whose first value of a key counts, as polars has it."""
     found: dict[str, Any] = {}

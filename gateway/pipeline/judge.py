@@ -1,16 +1,18 @@
-"""A whole drop read and validated: chunk by chunk, the next ones being read while one is judged."""
+"""A whole drop read and validated: chunk by chunk, two at once."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol
 
 import polars as pl
 
 from gateway.config import FeedSettings
 from gateway.errors import DropRefused
-from gateway.pipeline.ahead import drawn, mapped
+from gateway.pipeline import csv_lines
+from gateway.pipeline.ahead import mapped
 from gateway.pipeline.cut_off import cut_of_header, cut_of_line, cut_of_record, tell
 from gateway.pipeline.drop import Drop
 from gateway.pipeline.header import Header, read_header
@@ -21,7 +23,7 @@ from gateway.pipeline.results import rendered
 from gateway.pipeline.rows import PLACE, Rows, csv_rows, is_blank
 from gateway.pipeline.source import Source
 from gateway.pipeline.unknown import tell_unknown
-from gateway.pipeline.validate import Tallies, Terms, has_value, validate
+from gateway.pipeline.validate import Tallies, Terms, Validated, has_value, validated
 
 CHUNK_BYTES = 32 << 20
 # What is known of a row takes more memory than a row of one byte does.
@@ -34,8 +36,8 @@ READ_AHEAD_BYTES = 1 << 20
 class Judged:
     """A drop after validation.
 
-    good: as `validate` gives it, or as `rendered` does. rejected: PLACE columns. json_columns: columns whose text is
-    JSON; further: those of them that good rows have a value in.
+    good: as `validated` gives it, or as the `rendered` of its format does. rejected: PLACE columns. json_columns:
+    columns whose text is JSON; further: those of them that good rows have a value in.
     escapes: whether a text can hold a character that JSON escapes.
     """
 
@@ -59,31 +61,37 @@ class Keeper(Protocol):
 def judge(
     source: Source, drop: Drop, problems: Problems, *, render: bool = False, keeper: Keeper | None = None
 ) -> Judged:
-    """Read and validate the whole drop; with `render` good rows are kept as NDJSON lines only.
+    """Read and validate the whole drop; with `render` good rows are kept as lines of its format only.
 
     With a `keeper` the rows are given to it, and what is returned holds none.
     Raises DropRefused; CutOff for a drop that looks cut off, unless it is to be processed as far as it is whole.
     """
-    header, chunks = read(source, drop, problems)
+    header, reader, found = read(source, drop, problems)
     if keeper:
         keeper.begin(source, header)
     terms = Terms(
         drop.contract, drop.as_of, drop.timezone, drop.retention_days, drop.policy.strict, drop.policy.null_marker,
         tuple(header.dates.items()), drop.policy.json_depth_max,
     )  # fmt: skip
+
+    def judged(piece: Piece) -> Chunk:
+        rows = reader(piece)
+        kept = rows if not header.ignored else replace(rows, frame=rows.frame.drop(header.ignored))
+        found = validated(kept, terms)
+        further = {name for name in rows.json_columns if has_value(found.good[name])}
+        return Chunk(rows, found, further, lines(found.good, rows, header, drop) if render else found.good)
+
     goods, rejecteds, blank, count = [], [], 0, 0
     json_columns: set[str] = set()
     further: set[str] = set()
     unknown: dict[str, tuple[int, int]] = {}
     escapes = source.format == "csv"
     tallies = Tallies()
-    for rows in chunks:
-        kept = rows if not header.ignored else replace(rows, frame=rows.frame.drop(header.ignored))
-        good, rejected = validate(kept, terms, problems, tallies)
-        further |= {name for name in rows.json_columns if has_value(good[name])}
+    for chunk in mapped(judged, found, threads_for(source)):
+        rows, good, rejected = chunk.rows, chunk.good, chunk.validated.rejected
+        chunk.validated.tell(problems, tallies)
+        further |= chunk.further
         refuse_too_many(json_columns | rows.json_columns, drop.policy.columns_max)
-        if render:
-            good = rendered(good, drop.contract, rows.json_columns, "backslash" in rows.traces)
         count += good.height + rejected.height
         if keeper:
             keeper.add(good, rejected)
@@ -105,48 +113,56 @@ def judge(
     return Judged(good, rejected, blank, header, frozenset(json_columns), frozenset(further), escapes, tallies)
 
 
-def read(source: Source, drop: Drop, problems: Problems) -> tuple[Header, Iterator[Rows]]:
-    """The header, and the rows of the drop in chunks."""
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """One chunk after validation, with its good rows as they are kept; `further` as in Judged."""
+
+    rows: Rows
+    validated: Validated
+    further: set[str]
+    good: pl.DataFrame
+
+
+def lines(good: pl.DataFrame, rows: Rows, header: Header, drop: Drop) -> pl.DataFrame:
+    """The good rows as lines of the format that they came in."""
+    if header.names:
+        return csv_lines.rendered(good, header, drop.contract, drop.policy.null_marker)
+    return rendered(good, drop.contract, rows.json_columns, "backslash" in rows.traces)
+
+
+def read(source: Source, drop: Drop, problems: Problems) -> tuple[Header, Callable[[Piece], Rows], Iterator[Piece]]:
+    """The header, what makes rows of a piece, and the pieces of the drop."""
     if source.cut:
         tell(source.cut, drop, problems)
     if source.format == "ndjson":
         if cut := cut_of_line(source.octets):
             tell(cut, drop, problems)
-        return Header([]), ndjson_chunks(source, drop)
+        reader = NdjsonReader(source, drop.contract, drop.policy)
+        return Header([]), partial(ndjson_piece, reader), pieces(source, drop.policy, None, 0)
     header = read_header(source.octets, drop.contract, problems, drop.policy.columns_max)
     if cut := cut_of_header(header, source.octets, drop.contract):
         tell(cut, drop, problems)
-    return header, csv_chunks(source, header, drop, problems)
+    return header, partial(csv_piece, source, header), csv_pieces(source, header, drop, problems)
 
 
-def csv_chunks(source: Source, header: Header, drop: Drop, problems: Problems) -> Iterator[Rows]:
-    def rows(piece: Piece) -> Rows:
-        read = csv_rows(source, piece.records, header.names, header.delimiter, piece.first_row)
-        return replace(read, blank=piece.blank)
-
-    def watched() -> Iterator[Piece]:
-        found = pieces(source, drop.policy, ord(header.delimiter), header.stop)
-        # Quotes take longer to frame than lines do.
-        for piece in drawn(found) if threads_for(source) else found:
-            if cut := cut_of_record(source, piece.records, len(header.names)):
-                tell(cut, drop, problems)
-            yield piece
-
-    return mapped(rows, watched(), threads_for(source))
+def csv_piece(source: Source, header: Header, piece: Piece) -> Rows:
+    read = csv_rows(source, piece.records, header.names, header.delimiter, piece.first_row)
+    return replace(read, blank=piece.blank)
 
 
-def ndjson_chunks(source: Source, drop: Drop) -> Iterator[Rows]:
-    reader = NdjsonReader(source, drop.contract, drop.policy)
+def ndjson_piece(reader: NdjsonReader, piece: Piece) -> Rows:
+    return replace(reader.rows(piece.records, piece.first_row), blank=piece.blank)
 
-    def rows(piece: Piece) -> Rows:
-        read = reader.rows(piece.records, piece.first_row)
-        return replace(read, blank=piece.blank)
 
-    return mapped(rows, pieces(source, drop.policy, None, 0), threads_for(source))
+def csv_pieces(source: Source, header: Header, drop: Drop, problems: Problems) -> Iterator[Piece]:
+    for piece in pieces(source, drop.policy, ord(header.delimiter), header.stop):
+        if cut := cut_of_record(source, piece.records, len(header.names)):
+            tell(cut, drop, problems)
+        yield piece
 
 
 def threads_for(source: Source) -> int:
-    """How many threads read the chunks of a text ahead."""
+    """How many threads read and judge the chunks of a text, apart from each other."""
     return 2 if len(source.octets) > READ_AHEAD_BYTES else 0
 
 

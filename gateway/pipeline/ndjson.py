@@ -94,9 +94,10 @@ class NdjsonReader:
     def _sampled_keys(self, lines: pl.Series, places: pl.DataFrame) -> dict[str, tuple[int, int]]:
         """Keys that the contract does not know, in up to KEYS_SAMPLED lines that are evenly spread."""
         found: dict[str, tuple[int, int]] = {}
-        for at in range(0, len(lines), max(1, -(-len(lines) // KEYS_SAMPLED))):
-            for name in keys_of(lines[at]) - self._known:
-                found.setdefault(name, (places[ROW][at], places[LINE][at]))
+        step = max(1, -(-len(lines) // KEYS_SAMPLED))
+        for at, line in enumerate(lines.gather_every(step).to_list()):
+            for name in filter(is_usable, json_text.keys(line) - self._known):
+                found.setdefault(name, (places[ROW][at * step], places[LINE][at * step]))
         return found
 
     def _read_by_polars(self, records: Records, lines: pl.Series, body: bytes) -> tuple[pl.DataFrame, pl.Series]:
@@ -200,12 +201,6 @@ class NdjsonReader:
             inner = value.get(name)
             plain = name in self._declared and name not in self._json
             column.append(None if inner is None else as_text(inner, plain))
-
-
-def keys_of(line: str) -> set[str]:
-    """The keys of a line that is a JSON object; none of a line that is not."""
-    value = json_text.parse(line)
-    return set(filter(is_usable, value)) if isinstance(value, dict) else set()
 
 
 def inexact_pattern(contract: Contract) -> str:

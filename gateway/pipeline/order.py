@@ -18,7 +18,7 @@ KEY = "\x1fkey"
 class Ordered:
     """Rows as they are written, and what became of the others.
 
-    frame: as `validate` gives it. moved: rows that stood behind a later one in the file.
+    frame: as `validated` gives it. moved: rows that stood behind a later one in the file.
     first, last: the earliest and the latest time, in the stored form; None where rows have no time.
     """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,11 +10,13 @@ from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 
+import polars as pl
+
 from gateway import clock
 from gateway.contracts.codes import CODES
 from gateway.durable import sync_folder
 from gateway.errors import CutOff, DropRefused
-from gateway.pipeline import page, pieces, results
+from gateway.pipeline import csv_lines, page, pieces, results
 from gateway.pipeline import report as reports
 from gateway.pipeline.cut_off import open_quote_is_a_sign
 from gateway.pipeline.drop import Counts, Drop, Outcome, Suspect
@@ -27,7 +30,9 @@ from gateway.pipeline.source import Source, opened
 from gateway.pipeline.staging import Staging
 from gateway.pipeline.validate import TIME
 
+WRITTEN_BESIDE_BYTES = 16 << 20
 CLOCK_SKEW_MAX = timedelta(minutes=5)
+SCRATCH = frozenset({"expanded", "utf8"})
 Progress = Callable[[str], None]
 
 
@@ -82,8 +87,15 @@ def outcome_of(drop: Drop, staging: Path, progress: Progress = lambda status: No
             drop, out, started, problems, Counts(), reports.Facts(drop.path.stat().st_size), reasons=(refusal.message,)
         )
     finally:
-        for scratch in ("expanded", "utf8"):
-            (staging / scratch).unlink(missing_ok=True)
+        clear_scratch(staging)
+
+
+def clear_scratch(staging: Path) -> None:
+    """Take what was only needed on the way out of the staging folder; most drops need nothing of it."""
+    found = os.listdir(staging) if staging.is_dir() else []
+    for scratch in SCRATCH.intersection(found):
+        (staging / scratch).unlink()
+    if pieces.FOLDER in found:
         shutil.rmtree(staging / pieces.FOLDER, ignore_errors=True)
 
 
@@ -122,8 +134,9 @@ def fail(drop: Drop, staging: Path, code: str, message: str, hint: str = "") -> 
 
 def fresh(staging: Path, drop: Drop) -> Staging:
     """An empty staging folder; what an earlier try left is removed."""
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir(parents=True)
+    if not staging.is_dir() or os.listdir(staging):
+        shutil.rmtree(staging, ignore_errors=True)
+        staging.mkdir(parents=True)
     generation = f".g{drop.generation}" if drop.generation > 1 else ""
     return Staging(staging, drop.name + generation)
 
@@ -160,9 +173,15 @@ def conclude(
 def write_accepted(drop: Drop, source: Source, judged: Judged, done: Ordered, out: Staging) -> list[str]:
     """The accepted rows in the format of the drop, or of the feed; returns their columns."""
     form = result_format(source, drop)
+    if is_rendered(source, drop) and form == "csv":
+        columns = result_columns(judged, drop, form)
+        if done.frame.height:
+            write = partial(csv_lines.write, done.frame, columns, judged.header.delimiter)
+            out.write(".accepted.csv", write, large=is_large(done.frame))
+        return columns
     if is_rendered(source, drop):
         if done.frame.height:
-            out.write(".accepted.ndjson", partial(results.write_rendered, done.frame))
+            out.write(".accepted.ndjson", partial(results.write_rendered, done.frame), large=is_large(done.frame))
         return sorted(judged.further)
     columns = result_columns(judged, drop, form)
     writers: dict[str, Callable[[Path], object]] = {
@@ -175,6 +194,11 @@ def write_accepted(drop: Drop, source: Source, judged: Judged, done: Ordered, ou
     if done.frame.height:
         out.write(f".accepted.{form}", writers[form])
     return columns
+
+
+def is_large(frame: pl.DataFrame) -> bool:
+    """Whether writing the rows takes so long that a thread beside it is worth its while."""
+    return frame.estimated_size() > WRITTEN_BESIDE_BYTES
 
 
 def finish(

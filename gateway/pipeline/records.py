@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway.errors import DropRefused, UnclosedQuote
+from gateway.pipeline.bits import outside
 from gateway.pipeline.quotes import CR, LF, QUOTE, Offsets, sound_quotes
 from gateway.pipeline.source import Octets, check_text
 
 # What is noted of a block should fit into the processor's cache.
-BLOCK_BYTES = 1 << 20
+BLOCK_BYTES = 256 << 10
 RECORD_BYTES_MAX = 16 << 20
 
 
@@ -98,32 +99,55 @@ def frame(block: Octets, delimiter: int | None, final: bool, at: int, line: int)
     for the next block.
     """
     breaks = line_breaks_in(block)
-    outer, stray_starts = breaks, np.empty(0, dtype=np.int64)
-    quotes = marks = np.empty(0, dtype=np.int64)
-    if delimiter is not None:
-        all_quotes, marks = quotes_and_marks(block, delimiter)
-        quotes, spans = sound_quotes(all_quotes, block, delimiter, breaks)
-        if len(spans.begin):
-            marks = np.flatnonzero(block == delimiter)
-            marks = marks[np.searchsorted(quotes, marks) % 2 == 0]
-        # A line break belongs to a value while a quote is open, and to the record in a span that is set aside.
-        outer = breaks[np.searchsorted(quotes, breaks) % 2 == 0]
-        outer = outer[~spans.hold(outer)]
-        stray_starts = spans.begin
+    if delimiter is None:
+        stop = stops_of(breaks, block, final)
+        fields = np.ones(len(stop), dtype=np.int64)
+        return records_of(block, stop, breaks, line, fields, np.zeros(len(stop), dtype=np.bool_)), breaks
+    found = outside(block, delimiter)
+    if found is None or (final and found.is_open):
+        return frame_with_strays(block, delimiter, final, at, line, breaks), breaks
+    stop = stops_of(breaks[found.holds(breaks)], block, final)
+    fields = 1 + np.diff(found.marks_before(stop), prepend=0)
+    return records_of(block, stop, breaks, line, fields, np.zeros(len(stop), dtype=np.bool_)), breaks
+
+
+def frame_with_strays(block: Octets, delimiter: int, final: bool, at: int, line: int, breaks: Offsets) -> Records:
+    """As `frame`, for a block of CSV with a quote that stands where it should not, or that nothing closes."""
+    all_quotes, marks = quotes_and_marks(block, delimiter)
+    quotes, spans = sound_quotes(all_quotes, block, delimiter, breaks)
+    if len(spans.begin):
+        marks = np.flatnonzero(block == delimiter)
+        marks = marks[np.searchsorted(quotes, marks) % 2 == 0]
+    # A line break belongs to a value while a quote is open, and to the record in a span that is set aside.
+    outer = breaks[np.searchsorted(quotes, breaks) % 2 == 0]
+    outer = outer[~spans.hold(outer)]
     stop = outer + 1
-    if final and (len(stop) == 0 or stop[-1] < len(block)):
-        if len(quotes) % 2:
-            opened = line + int(np.searchsorted(breaks, quotes[-1]))
-            whole = at + (int(stop[-1]) if len(stop) else 0)
-            raise UnclosedQuote(f"line {opened}: a quote is opened and never closed", line=opened, whole=whole)
-        stop = np.append(stop, len(block))
-    start = np.concatenate([[0], stop[:-1]]).astype(np.int64)[: len(stop)]
-    end = content_ends(block, start, stop)
-    fields = np.ones(len(stop), dtype=np.int64)
-    if delimiter is not None:
-        fields += np.searchsorted(marks, end) - np.searchsorted(marks, start)
+    if final and (len(stop) == 0 or stop[-1] < len(block)) and len(quotes) % 2:
+        opened = line + int(np.searchsorted(breaks, quotes[-1]))
+        whole = at + (int(stop[-1]) if len(stop) else 0)
+        raise UnclosedQuote(f"line {opened}: a quote is opened and never closed", line=opened, whole=whole)
+    stop = stops_of(outer, block, final)
+    start = starts_of(stop)
+    fields = 1 + np.searchsorted(marks, stop) - np.searchsorted(marks, start)
+    return records_of(block, stop, breaks, line, fields, np.isin(start, spans.begin))
+
+
+def stops_of(outer: Offsets, block: Octets, final: bool) -> Offsets:
+    """Where records stop that end in these line breaks; the last one of a text needs none."""
+    stop: Offsets = outer + 1
+    return np.append(stop, len(block)) if final and (len(stop) == 0 or stop[-1] < len(block)) else stop
+
+
+def starts_of(stop: Offsets) -> Offsets:
+    return np.concatenate([[0], stop[:-1]]).astype(np.int64)[: len(stop)]
+
+
+def records_of(
+    block: Octets, stop: Offsets, breaks: Offsets, line: int, fields: Offsets, stray: NDArray[np.bool_]
+) -> Records:
+    start = starts_of(stop)
     lines = line + np.searchsorted(breaks, start)
-    return Records(start, end, stop, lines, fields, np.isin(start, stray_starts)), breaks
+    return Records(start, content_ends(block, start, stop), stop, lines, fields, stray)
 
 
 def quotes_and_marks(block: Octets, delimiter: int) -> tuple[Offsets, Offsets]:

@@ -9,6 +9,7 @@ from gateway.pipeline.drop import Drop
 from gateway.pipeline.header import Header
 from gateway.pipeline.judge import Judged
 from gateway.pipeline.nested import nested_columns
+from gateway.pipeline.results import RENDERED
 from gateway.pipeline.rows import PLACE
 from gateway.pipeline.source import Source
 from gateway.pipeline.validate import TIME, has_value
@@ -34,6 +35,8 @@ def columns_of(
     nested = nested_columns(header.names, contract)
     left_out = {contract.nested} if nested and form == "csv" else set(nested)
     names = [name for name in header.names if name not in header.ignored] or declared
+    if RENDERED in present:
+        present = {*present, *names} - {RENDERED}
     # By name, since the order in which keys are met changes with the order of the rows.
     further = sorted(set(present) - {*names, *PLACE, TIME})
     filled = [name for name in further if name in valued]
@@ -57,10 +60,10 @@ def result_format(source: Source, drop: Drop) -> str:
 
 
 def is_rendered(source: Source, drop: Drop) -> bool:
-    """True where accepted rows are NDJSON lines, and nothing has to look into their columns once they are judged."""
+    """True where accepted rows go out in the format in which they came, and nothing looks into them once judged."""
     contract = drop.contract
     plain = contract.kind != "profiles" and not contract.unique
-    return plain and source.format == "ndjson" and result_format(source, drop) == "ndjson"
+    return plain and result_format(source, drop) == source.format
 
 
 def properties_of(drop: Drop, columns: list[str]) -> dict[str, object]:

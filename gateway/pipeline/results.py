@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator
 from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import IO, Any
 
@@ -101,19 +102,28 @@ def ndjson_line(
 ) -> pl.Expr:
     """The text of a row as one JSON object."""
     declared = contract.by_name
-    parts: list[pl.Expr] = [pl.lit("{")]
+    parts: list[str | pl.Expr] = ["{"]
     for name in columns:
         is_json = name in json_columns or (name in declared and declared[name].type in JSON_TYPES)
         own = name in declared and declared[name].default is not None
         value = [pl.col(name)] if is_json else quoted(frame, name, escapes or own)
-        member = [pl.lit(f"{', ' if len(parts) > 1 else ''}{json_key(name)}: "), *value]
+        member = [f"{', ' if len(parts) > 1 else ''}{json_key(name)}: ", *value]
         # A member that some rows lack is null there as a whole; the others are put together in one go.
-        parts += [pl.concat_str(member)] if frame[name].null_count() else member
-    line = pl.concat_str([*parts, pl.lit("}")], ignore_nulls=True)
+        parts += [pl.concat_str(expressions(member))] if frame[name].null_count() else member
+    line = pl.concat_str(expressions([*parts, "}"]), ignore_nulls=True)
     if columns and frame[columns[0]].null_count():
         # Rows that lack the first member begin with the comma of the next one.
         line = line.str.replace(r"^\{, ", "{")
     return line
+
+
+def expressions(parts: list[str | pl.Expr]) -> Iterator[pl.Expr]:
+    """The parts of a text, with what is the same in all rows in as few pieces as can be."""
+    for same, group in groupby(parts, key=lambda part: isinstance(part, str)):
+        if same:
+            yield pl.lit("".join(map(str, group)))
+        else:
+            yield from (part for part in group if isinstance(part, pl.Expr))
 
 
 def lines_of(line: pl.Expr, rows: pl.DataFrame) -> pl.DataFrame:
@@ -124,11 +134,11 @@ def json_key(name: str) -> str:
     return json.dumps(name, ensure_ascii=False)
 
 
-def quoted(frame: pl.DataFrame, name: str, escapes: bool) -> list[pl.Expr]:
+def quoted(frame: pl.DataFrame, name: str, escapes: bool) -> list[str | pl.Expr]:
     """The parts of a JSON string of a column; escaping is only paid for where a value needs it."""
     if escapes and frame[name].str.contains(r'["\\\x00-\x1f]').any():
         return [json_text.quoted(pl.col(name))]
-    return [pl.lit('"'), pl.col(name), pl.lit('"')]
+    return ['"', pl.col(name), '"']
 
 
 def write_parquet(frame: pl.DataFrame, contract: Contract, columns: list[str], path: Path) -> None:

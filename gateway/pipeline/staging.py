@@ -10,6 +10,7 @@ from io import BufferedReader
 from pathlib import Path
 
 from gateway.pipeline.drop import StagedFile
+from gateway.pipeline.followed import followed_digest
 
 # A thread for the disk costs more than it saves where there is little to hash.
 APART_BYTES = 1 << 20
@@ -23,13 +24,16 @@ class Staging:
         self.files: list[StagedFile] = []
         self._prefix = prefix
 
-    def write(self, suffix: str, produce: Callable[[Path], object]) -> StagedFile:
-        """Let `produce` write the file `<drop><suffix>`, and make it durable."""
+    def write(self, suffix: str, produce: Callable[[Path], object], *, large: bool = False) -> StagedFile:
+        """Let `produce` write the file `<drop><suffix>`, and make it durable; one that is `large`, meanwhile."""
         path = self.folder / suffix.lstrip(".")
-        produce(path)
-        with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            digest = synced_digest(file) if size > APART_BYTES else digest_of(file)
+        if large:
+            size, digest = followed_digest(path, produce)
+        else:
+            produce(path)
+            with path.open("rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                digest = synced_digest(file) if size > APART_BYTES else digest_of(file)
         staged = StagedFile(self._prefix + suffix, path.name, size, digest)
         self.files.append(staged)
         return staged

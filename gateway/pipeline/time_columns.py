@@ -169,6 +169,12 @@ class TimeTally:
         for name in COUNTED:
             self.counts[name] += int(seen[name] or 0)
 
+    def merge(self, following: TimeTally) -> None:
+        self.first = min((at for at in (self.first, following.first) if at), default=None)
+        self.last = max((at for at in (self.last, following.last) if at), default=None)
+        for name in COUNTED:
+            self.counts[name] += following.counts[name]
+
     def told(self, name: str) -> dict[str, Any]:
         """The column as the report tells it."""
         shown = {
@@ -188,6 +194,10 @@ class TimeTallies:
         for column in columns:
             if frame[RAW + column.name].null_count() < frame.height:
                 self.of.setdefault(column.name, TimeTally(column.format)).add(column, frame)
+
+    def merge(self, following: TimeTallies) -> None:
+        for name, tally in following.of.items():
+            self.of.setdefault(name, TimeTally(tally.format)).merge(tally)
 
     def told(self) -> list[dict[str, Any]]:
         return [tally.told(name) for name, tally in self.of.items()]

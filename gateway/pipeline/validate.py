@@ -54,13 +54,35 @@ class Tallies:
     times: TimeTallies = field(default_factory=TimeTallies)
     ids: IdTallies = field(default_factory=IdTallies)
 
+    def merge(self, following: Tallies) -> None:
+        """Count also what was counted of the chunks that follow."""
+        self.times.merge(following.times)
+        self.ids.merge(following.ids)
 
-def validate(rows: Rows, terms: Terms, problems: Problems, tallies: Tallies) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The good rows in normal form, and the places of the rejected ones.
+
+@dataclass(frozen=True, slots=True)
+class Validated:
+    """One chunk after validation: the good rows in normal form, the places of the rejected ones, and what was found.
 
     good: PLACE columns, TIME where the contract has a time, and a String column for each column of the contract
-    and of the file. rejected: PLACE columns. Both in the order of the file.
+    and of the file. rejected: PLACE columns. Both in the order of the file. broken: the records that are no row.
     """
+
+    good: pl.DataFrame
+    rejected: pl.DataFrame
+    broken: pl.DataFrame
+    findings: Findings
+    tallies: Tallies
+
+    def tell(self, problems: Problems, tallies: Tallies) -> None:
+        """Hand over what was found; chunks do so in their order."""
+        self.findings.tell(self.broken, problems)
+        tallies.merge(self.tallies)
+
+
+def validated(rows: Rows, terms: Terms) -> Validated:
+    """Judge one chunk of rows, apart from all others."""
+    tallies = Tallies()
     rules = rules_of(Asked(terms.contract.sha256, terms.dates, terms.zone, terms.contract))
     raw = without_blanks(with_nested(rows.frame, terms.contract), terms)
     raw, markers = without_markers(raw, terms)
@@ -80,11 +102,11 @@ def validate(rows: Rows, terms: Terms, problems: Problems, tallies: Tallies) -> 
             pl.when(markers[name]).then(pl.lit(terms.null_marker)).otherwise(pl.col(name)).alias(name)
             for name in markers.columns
         )
-    findings.tell(rows.broken, problems)
-    if not findings.rejected.any():
-        return frame, rows.broken.select(*PLACE)
-    refused = pl.concat([rows.broken.select(*PLACE), frame.filter(findings.rejected).select(*PLACE)])
-    return frame.filter(~findings.rejected), refused.sort(ROW)
+    refused = rows.broken.select(*PLACE)
+    if findings.rejected.any():
+        refused = pl.concat([refused, frame.filter(findings.rejected).select(*PLACE)]).sort(ROW)
+        frame = frame.filter(~findings.rejected)
+    return Validated(frame, refused, rows.broken, findings, tallies)
 
 
 def without_blanks(frame: pl.DataFrame, terms: Terms) -> pl.DataFrame:

@@ -32,17 +32,23 @@ class Line:
         self.free_at = max(self.free_at, now - BURST_SECONDS) + length / self._limit
 
 
+def lines(limits: LimitSettings) -> tuple[Line, Line]:
+    """A user's, up and down, in one process."""
+    up, down = limits.upload_bytes_per_second_max_per_user, limits.download_bytes_per_second_max_per_user
+    return Line(up), Line(down)
+
+
 class Bandwidth:
     """The lines of all users. They outlive sessions, or a new session would begin afresh."""
 
-    def __init__(self) -> None:
+    def __init__(self, lines_of: Callable[[str, LimitSettings], tuple[Line, Line]] = lambda _, limits: lines(limits)):
         self._lines: dict[str, tuple[Line, Line]] = {}
+        self._lines_of = lines_of
 
     def pace(self, username: str, limits: LimitSettings) -> Callable[[Callable[[], None]], Pace]:
         """What a session of the user is given; it calls that with what goes on when the line is free."""
         if username not in self._lines:
-            up = Line(limits.upload_bytes_per_second_max_per_user)
-            self._lines[username] = up, Line(limits.download_bytes_per_second_max_per_user)
+            self._lines[username] = self._lines_of(username, limits)
         return lambda go_on: Pace(*self._lines[username], go_on)
 
 

@@ -34,8 +34,9 @@ EXTENSIONS = (
 PRIVATE_ATTRIBUTES: tuple[tuple[Any, str], ...] = (
     (SSHChannel, "_recv_buf"),
     (SSHConnection, "_transport"),
+    (SSHConnection, "_enc_algs"),
 )
-"""What `backlog` and `loop_shares` reach into: attributes that these make when they are made."""
+"""What `backlog`, `loop_shares` and `vestibule` reach into: attributes that these make when they are made."""
 
 EXTENSION_NAMES = frozenset(name for name, _ in EXTENSIONS)
 

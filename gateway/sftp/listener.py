@@ -11,24 +11,21 @@ import structlog
 
 from gateway.config import LiveSettings
 from gateway.ledger import Ledger
-from gateway.ledger.audit import AuditQueue
 from gateway.ledger.turn_lock import TENANT
 from gateway.sftp import crypto, host_keys
-from gateway.sftp.bandwidth import Bandwidth
 from gateway.sftp.certificates import SIGNATURES
-from gateway.sftp.defender import Defender
+from gateway.sftp.common import Common, alone
 from gateway.sftp.filesystem import Filesystem
 from gateway.sftp.handler import check_asyncssh
 from gateway.sftp.inbox import Inbox
 from gateway.sftp.keyring import Keyring
-from gateway.sftp.limits import Doors, Handles, Sessions, allow_descriptors
+from gateway.sftp.limits import allow_descriptors
 from gateway.sftp.login import LoginServer
 from gateway.sftp.loop_shares import LoopShares
 from gateway.sftp.names import Names
-from gateway.sftp.pressure import BackPressure
 from gateway.sftp.proving import check_connection
 from gateway.sftp.session import SftpSession
-from gateway.sftp.uploads import Login, Uploads, Wakes, event_of
+from gateway.sftp.uploads import Login, Wakes, event_of
 
 log = structlog.get_logger(__name__)
 
@@ -40,20 +37,21 @@ STOP_SECONDS = 10.0
 class SftpListener:
     """The SFTP server of a gateway."""
 
-    def __init__(self, live: LiveSettings, ledger: Ledger, pickup: Wakes) -> None:
+    def __init__(self, live: LiveSettings, ledger: Ledger, pickup: Wakes, common: Common | None = None) -> None:
         self._live = live
         self._ledger = ledger
         self._pickup = pickup
         self._keyring = Keyring(live)
-        self._doors = Doors()
         self._shares = LoopShares()
-        self._pressure = BackPressure(ledger)
-        self._handles = Handles()
-        self._sessions_by_tenant = Sessions()
-        self._bandwidth = Bandwidth()
-        self._uploads = Uploads(live, ledger, pickup)
-        self._audit = AuditQueue(ledger)
-        self._defender = Defender(live, ledger, self._audit)
+        common = common or alone(live, ledger, pickup)
+        self._doors = common.doors
+        self._pressure = common.pressure
+        self._handles = common.handles
+        self._sessions_by_tenant = common.sessions
+        self._bandwidth = common.bandwidth
+        self._uploads = common.uploads
+        self._audit = common.audit
+        self._defender = common.defender
         self._connections: dict[asyncssh.SSHServerConnection, LoginServer] = {}
         self._sessions: set[SftpSession] = set()
         self._acceptor: asyncssh.SSHAcceptor | None = None
@@ -84,6 +82,7 @@ class SftpListener:
             "keepalive_interval": sftp.keepalive_seconds,
             # A login that takes too long is ended by LoginServer, which says so.
             "login_timeout": 0,
+            "reuse_port": sftp.processes > 1,
         }
         self._audit.start()
         self._defender.start()

@@ -19,6 +19,7 @@ from gateway.sftp.proving import prove_in
 from gateway.sftp.session import SftpSession
 from gateway.sftp.turning_away import turn_away
 from gateway.sftp.uploads import Login, event_of
+from gateway.sftp.vestibule import stand_before
 from gateway.sftp.visit import Visit
 
 log = structlog.get_logger(__name__)
@@ -71,6 +72,7 @@ class LoginServer(asyncssh.SSHServer):
         if self._banned is not None:
             turn_away(conn, self._banned)
             return
+        stand_before(conn)
         if refusal := self._doors.come(self._address, self._limits):
             # As soon as the version is out, and before any key exchange: clients show it.
             asyncio.get_running_loop().call_soon(self._send_away, refusal)

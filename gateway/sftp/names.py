@@ -20,6 +20,7 @@ from gateway.ledger.uploads import UploadRow
 from gateway.pickup.claim import archived_path
 from gateway.pickup.landing import spool_path
 from gateway.sftp.paths import Place, feed_root, list_below, open_below, stat_below
+from gateway.sftp.spool import durable_prefix
 from gateway.sftp.uploads import Login, Uploads
 
 
@@ -114,10 +115,20 @@ class Names:
             status = spool_path(self._settings, row.id).stat()
         except FileNotFoundError:
             return None  # It is just landing, or on its way from a temporary name to the final one.
-        handle = self._uploads.handle_of(row.id)
-        # While it is being written out of order, the file is longer than what can be resumed.
-        size = handle.resumable() if handle else status.st_size
+        try:
+            size = self._size_of_partial(row, status)
+        except FileNotFoundError:
+            return None
         return Found(Place("inbox", row.feed, row.path), status, size, partial=row)
+
+    def _size_of_partial(self, row: UploadRow, status: os.stat_result) -> int:
+        """While it is being written out of order, the file is longer than what can be resumed."""
+        if handle := self._uploads.handle_of(row.id):
+            return handle.resumable()
+        # Another process has it open: what can be told is what would be left of it if that process died.
+        if row.state == "open":
+            return 0 if row.in_place else durable_prefix(spool_path(self._settings, row.id))
+        return status.st_size
 
     def _standing(self, place: Place) -> Found | None:
         try:

@@ -7,10 +7,13 @@ broke off, and files whose jobs have not ended. Of a file its length counts, hol
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 
 from gateway.config import FeedSettings, LiveSettings
@@ -28,38 +31,71 @@ QUICK_SECONDS = 0.005
 """In a worker thread, a count that is quicker is made whenever it is wanted."""
 
 
+class Counts(ctypes.Structure):
+    """The counts of a feed, as they may stand in memory that processes share; all zero, they are long out of date."""
+
+    _fields_ = (
+        ("files", ctypes.c_int64),
+        ("bytes_before", ctypes.c_int64),
+        ("grown", ctypes.c_int64),
+        ("counted_at", ctypes.c_double),
+        ("cost", ctypes.c_double),
+    )
+    files: int
+    bytes_before: int
+    grown: int
+    counted_at: float
+    cost: float
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """The counts of a feed, and the locks of whoever counts and of whoever adds bytes."""
+
+    counts: Counts
+    counting: AbstractContextManager[object]
+    growing: AbstractContextManager[object]
+
+
+def counted_alone(tenant: str, feed: str) -> Counted:
+    """For the one process that serves."""
+    return Counted(Counts(counted_at=float("-inf")), threading.Lock(), threading.Lock())
+
+
 class Quota:
     """What waits of one feed. `grow` runs on the event loop, all else in worker threads."""
 
     def __init__(
-        self, live: LiveSettings, ledger: Ledger, tenant: str, feed: str, open_bytes: Callable[[], int]
+        self,
+        live: LiveSettings,
+        ledger: Ledger,
+        tenant: str,
+        feed: str,
+        open_bytes: Callable[[], int],
+        counted: Counted,
     ) -> None:
         self._live = live
         self._ledger = ledger
         self._tenant = tenant
         self._feed = feed
         self._open_bytes = open_bytes
-        self._counting = threading.Lock()
-        self._growing = threading.Lock()
-        self._files = 0
-        self._bytes_before = 0
-        self._grown = 0
-        self._counted_at = float("-inf")
-        self._cost = 0.0
+        self._counting = counted.counting
+        self._growing = counted.growing
+        self._counts = counted.counts
 
     def add_file(self, place: Place) -> None:
         """One more file or folder. Raises UploadRefused when there are as many as there may be."""
         files_max, bytes_max = self._policy.inbox_files_max, self._policy.inbox_bytes_max
         with self._counting:
-            is_near = self._files >= files_max or self._bytes() > bytes_max // 2
-            if (is_near or self._age() > COUNT_SECONDS) and (self._cost < QUICK_SECONDS or self._is_due()):
+            is_near = self._counts.files >= files_max or self._bytes() > bytes_max // 2
+            if (is_near or self._age() > COUNT_SECONDS) and (self._counts.cost < QUICK_SECONDS or self._is_due()):
                 self._count()
-            if self._files >= files_max:
+            if self._counts.files >= files_max:
                 raise UploadRefused(
-                    f"{place}: {self._files} files and folders of this feed wait or are being uploaded, and "
+                    f"{place}: {self._counts.files} files and folders of this feed wait or are being uploaded, and "
                     f"{files_max} may; try again when they have been processed, or remove some"
                 )
-            self._files += 1
+            self._counts.files += 1
 
     def grow(self, place: Place, length: int) -> None:
         """So many bytes more. Raises UploadRefused when that is more than there may be."""
@@ -73,26 +109,26 @@ class Quota:
                     f"{place}: {self._bytes()} bytes of this feed wait or are being uploaded, and {bytes_max} may; "
                     "try again when they have been processed, or remove some"
                 )
-            self._grown += length
+            self._counts.grown += length
 
     def _bytes(self) -> int:
-        return self._bytes_before + self._grown
+        return self._counts.bytes_before + self._counts.grown
 
     def _age(self) -> float:
-        return time.monotonic() - self._counted_at
+        return time.monotonic() - self._counts.counted_at
 
     def _is_due(self) -> bool:
-        return self._age() > self._cost * SHARE_OF_TIME
+        return self._age() > self._counts.cost * SHARE_OF_TIME
 
     def _count(self) -> None:
-        begun, grown = time.monotonic(), self._grown
+        begun, grown = time.monotonic(), self._counts.grown
         stands = standing(inbox(self._live.current, self._tenant, self._feed))
         outside = waiting.outside_the_inbox(self._ledger, self._tenant, self._feed)
-        self._files = stands.files + outside.files
+        self._counts.files = stands.files + outside.files
         # What grows while it is counted counts twice until the next time, rather than not at all.
-        self._bytes_before = stands.bytes + outside.bytes + self._open_bytes() - grown
-        self._counted_at = time.monotonic()
-        self._cost = self._counted_at - begun
+        self._counts.bytes_before = stands.bytes + outside.bytes + self._open_bytes() - grown
+        self._counts.counted_at = time.monotonic()
+        self._counts.cost = self._counts.counted_at - begun
 
     @property
     def _policy(self) -> FeedSettings:

@@ -15,7 +15,7 @@ import structlog
 from gateway.config import LiveSettings, Settings
 from gateway.ledger import Ledger
 from gateway.sftp.paths import Place
-from gateway.sftp.quota import Quota
+from gateway.sftp.quota import Counted, Quota
 
 log = structlog.get_logger(__name__)
 
@@ -89,18 +89,25 @@ class Room:
 
 
 class Rooms:
-    """The room of every feed, as one gateway process knows it. `open_bytes` is what open uploads of a feed have."""
+    """The room of every feed. `open_bytes` is what open uploads of a feed have, `counted` where its counts are."""
 
-    def __init__(self, live: LiveSettings, ledger: Ledger, open_bytes: Callable[[str, str], int]) -> None:
+    def __init__(
+        self,
+        live: LiveSettings,
+        ledger: Ledger,
+        open_bytes: Callable[[str, str], int],
+        counted: Callable[[str, str], Counted],
+    ) -> None:
         self._live = live
         self._ledger = ledger
         self._open_bytes = open_bytes
+        self._counted = counted
         self._reserve = Reserve(live)
         self._quotas: dict[tuple[str, str], Quota] = {}
 
     def of(self, tenant: str, place: Place) -> Room:
         name = tenant, place.feed
         if name not in self._quotas:
-            quota = Quota(self._live, self._ledger, *name, lambda: self._open_bytes(*name))
+            quota = Quota(self._live, self._ledger, *name, lambda: self._open_bytes(*name), self._counted(*name))
             self._quotas.setdefault(name, quota)
         return Room(self._quotas[name], self._reserve, place)

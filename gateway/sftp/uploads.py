@@ -5,8 +5,10 @@ Nothing here is visible to pickup: bytes are in `spool/uploads/<upload id>` unti
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,21 +19,25 @@ import structlog
 
 from gateway.config import FeedSettings, LiveSettings, Settings
 from gateway.errors import UploadRefused
-from gateway.ledger import Ledger, uploads
+from gateway.ledger import Ledger, new_id, uploads
 from gateway.ledger.audit import Event
 from gateway.ledger.uploads import UploadRow
+from gateway.locks import Marks
 from gateway.pickup.folder import inbox, parent_of, sync
 from gateway.pickup.holding import holding
 from gateway.pickup.landing import land, spool_path
 from gateway.pickup.names import is_temporary
+from gateway.sftp import recovery
 from gateway.sftp.handles import OpenUpload
 from gateway.sftp.paths import Place
+from gateway.sftp.quota import Counted, counted_alone
 from gateway.sftp.room import Room, Rooms
-from gateway.sftp.spool import all_but_the_last, copy, durable_prefix, time_of_client
+from gateway.sftp.spool import all_but_the_last, copy, time_of_client
 
 log = structlog.get_logger(__name__)
 
 DISCONNECTED = "the connection ended before the close"
+REMOVED = "the file was removed while it was being uploaded; upload it again"
 
 
 class Wakes(Protocol):
@@ -68,17 +74,29 @@ def event_of(
 
 
 class Uploads:
-    """The uploads of one gateway process. All methods but `handle_of` block: call them from a worker thread."""
+    """The uploads of one gateway process. All methods but `handle_of` block: call them from a worker thread.
 
-    def __init__(self, live: LiveSettings, ledger: Ledger, pickup: Wakes) -> None:
+    `marks` are given where several processes serve: each upload that one of them has to do with is taken there, so
+    that nobody else recovers it while that process lives.
+    """
+
+    def __init__(
+        self,
+        live: LiveSettings,
+        ledger: Ledger,
+        pickup: Wakes,
+        marks: Marks | None = None,
+        counted: Callable[[str, str], Counted] = counted_alone,
+    ) -> None:
         self._live = live
         self._ledger = ledger
         self._pickup = pickup
+        self._marks = marks
         self._open: dict[str, OpenUpload] = {}
         self._ended = threading.Condition()
         self._draining = False
         self._untold: dict[str, tuple[int, str]] = {}
-        self._rooms = Rooms(live, ledger, self._open_bytes)
+        self._rooms = Rooms(live, ledger, self._open_bytes, counted)
 
     @property
     def _settings(self) -> Settings:
@@ -94,7 +112,17 @@ class Uploads:
 
     def _open_bytes(self, tenant: str, feed: str) -> int:
         handles = list(self._open.values())
-        return sum(handle.size for handle in handles if (handle.row.tenant, handle.row.feed) == (tenant, feed))
+        ours = sum(handle.size for handle in handles if (handle.row.tenant, handle.row.feed) == (tenant, feed))
+        return ours + (self._open_elsewhere(tenant, feed) if self._marks is not None else 0)
+
+    def _open_elsewhere(self, tenant: str, feed: str) -> int:
+        """The bytes of the uploads of a feed that other processes have open."""
+        size = 0
+        for row in uploads.open_uploads(self._ledger):
+            if (row.tenant, row.feed) == (tenant, feed) and row.id not in self._open:
+                with contextlib.suppress(FileNotFoundError):  # It has just ended.
+                    size += self.spooled(row.id).stat().st_size
+        return size
 
     def drain(self, seconds: float) -> None:
         """Take no new upload, and wait until those that are open have ended, or the time is up."""
@@ -119,19 +147,7 @@ class Uploads:
         self._refuse_while_draining(place)
         self._make_room(login, place, base_bytes, in_place_of)
         self._tell_untold()
-        row, replaced = uploads.open_upload(
-            self._ledger,
-            tenant=login.tenant,
-            username=login.username,
-            feed=place.feed,
-            path=place.path,
-            address=login.address,
-            client=login.client,
-            fingerprint=login.fingerprint,
-            in_place=base is not None,
-        )
-        for upload_id in replaced:
-            self._spooled(upload_id).unlink(missing_ok=True)
+        row = self._begin(login, place, in_place=base is not None)
         try:
             handle = self._enter(row, os.O_CREAT | os.O_EXCL, base=base_bytes, resumed=False, append=append)
             if base is not None:
@@ -141,15 +157,47 @@ class Uploads:
             raise
         return handle
 
+    def _begin(self, login: Login, place: Place, *, in_place: bool) -> UploadRow:
+        """A new upload in the ledger; what it replaces is gone."""
+        upload_id = new_id()
+        self._take(upload_id)
+        try:
+            row, replaced = uploads.open_upload(
+                self._ledger,
+                tenant=login.tenant,
+                username=login.username,
+                feed=place.feed,
+                path=place.path,
+                address=login.address,
+                client=login.client,
+                fingerprint=login.fingerprint,
+                in_place=in_place,
+                upload_id=upload_id,
+            )
+        except BaseException:  # Whatever it was, there is no upload.
+            self._free(upload_id)
+            raise
+        for other in replaced:
+            self.spooled(other).unlink(missing_ok=True)
+        return row
+
     def resume(self, row: UploadRow, *, append: bool) -> OpenUpload:
         """Go on with an incomplete upload."""
         self._refuse_while_draining(Place("inbox", row.feed, row.path))
+        self._take(row.id)
+        try:
+            return self._resume(row, append=append)
+        except BaseException:  # Whatever it was, it is not open here.
+            self._free(row.id)
+            raise
+
+    def _resume(self, row: UploadRow, *, append: bool) -> OpenUpload:
         row = uploads.resume(self._ledger, row.id, in_place=not append)
         try:
-            size = self._spooled(row.id).stat().st_size
+            size = self.spooled(row.id).stat().st_size
             return self._enter(row, 0, base=size, resumed=True, append=append)
         except (OSError, UploadRefused) as error:
-            self._interrupt(row.id, row.bytes, f"could not be resumed: {type(error).__name__}")
+            self.interrupt(row.id, row.bytes, f"could not be resumed: {type(error).__name__}")
             raise
 
     def finish(self, handle: OpenUpload) -> None:
@@ -170,7 +218,10 @@ class Uploads:
             if isinstance(error, OSError):
                 handle.distrust()
             self._recall(handle.row.id)
+            removed = uploads.get(self._ledger, handle.row.id).state == "aborted"
             self.break_off(handle, f"could not be stored: {type(error).__name__}")
+            if removed:
+                raise asyncssh.SFTPFailure(f"{handle}: {REMOVED}") from error
             raise
         finally:
             self._leave(handle)
@@ -180,7 +231,7 @@ class Uploads:
         size = all_but_the_last(handle.resumable())
         try:
             os.ftruncate(handle.descriptor, size)
-            self._interrupt(handle.row.id, size, reason)
+            self.interrupt(handle.row.id, size, reason)
         except Exception:  # Raised again: whatever it is, the client has no OK.
             # A full disk, mostly: the ledger is told when the next upload begins.
             self._untold[handle.row.id] = size, reason
@@ -192,69 +243,44 @@ class Uploads:
         """The client removed its own partial upload."""
         handle = self.handle_of(row.id)
         if handle is not None:
-            handle.failure = f"{handle}: the file was removed while it was being uploaded; upload it again"
+            handle.failure = f"{handle}: {REMOVED}"
         uploads.abort(self._ledger, row.id, "removed by the client")
-        self._spooled(row.id).unlink(missing_ok=True)
+        self.spooled(row.id).unlink(missing_ok=True)
 
     def land_stored(self, row: UploadRow, old: Place, new: Place) -> None:
         """A file with a temporary name gets its final one: now it is a drop.
 
         It goes back to the spool first, so that there is one way only in which a file lands.
         """
-        settings, spooled = self._settings, self._spooled(row.id)
-        with holding((row.tenant, old.feed, old.path)):
-            uploads.reopen(self._ledger, row.id, f"renamed to {new.path}")
-            with parent_of(inbox(settings, row.tenant, old.feed), old.path) as (folder, name):
-                os.rename(name, spooled, src_dir_fd=folder)
-                os.fsync(folder)
-        try:
-            self._land(row, new, time_of_client(row, spooled))
-        except Exception:  # Raised again, once the file has its temporary name back.
-            self._recall(row.id)
-            # The client was told that it is stored: it keeps its temporary name, and can be renamed again.
-            self._store_temporary(row, self._spooled(row.id).stat().st_size)
-            raise
+        settings, spooled = self._settings, self.spooled(row.id)
+        with self._taken(row.id):
+            with holding((row.tenant, old.feed, old.path)):
+                uploads.reopen(self._ledger, row.id, f"renamed to {new.path}")
+                with parent_of(inbox(settings, row.tenant, old.feed), old.path) as (folder, name):
+                    os.rename(name, spooled, src_dir_fd=folder)
+                    os.fsync(folder)
+            try:
+                self._land(row, new, time_of_client(row, spooled))
+            except Exception:  # Raised again, once the file has its temporary name back.
+                self._recall(row.id)
+                # The client was told that it is stored: it keeps its temporary name, and can be renamed again.
+                self.store_temporary(row, self.spooled(row.id).stat().st_size)
+                raise
 
     def recover(self) -> None:
-        """At start: the uploads that the last process left open are incomplete, or stored already."""
-        self._spooled("").mkdir(parents=True, exist_ok=True)
+        """When a process has ended: the uploads that it left open are incomplete, or stored already."""
+        self.spooled("").mkdir(parents=True, exist_ok=True)
         for row in uploads.open_uploads(self._ledger):
-            path = self._spooled(row.id)
-            if not path.exists():
-                self._recover_stored(row)
-            elif not self._recover_renamed(row):
-                size = 0 if row.in_place else all_but_the_last(durable_prefix(path))
-                os.truncate(path, size)
-                self._interrupt(row.id, size, "the gateway ended before the close")
-
-    def _recover_renamed(self, row: UploadRow) -> bool:
-        """It was in under its temporary name, and a rename to its final one was cut short: True when it is in again."""
-        if not uploads.was_stored(self._ledger, row.id):
-            return False
-        try:
-            if is_temporary(row.path, self._policy(row)):
-                self._store_temporary(row, self._spooled(row.id).stat().st_size)
-                return True
-        except (OSError, UploadRefused) as error:
-            log.warning("upload could not get its temporary name back", upload=row.id, error=type(error).__name__)
-        return False
-
-    def _recover_stored(self, row: UploadRow) -> None:
-        """It has no file in the spool: it is in the inbox under its temporary name, or it never began."""
-        try:
-            if not is_temporary(row.path, self._policy(row)):
-                raise FileNotFoundError
-            with parent_of(inbox(self._settings, row.tenant, row.feed), row.path) as (folder, name):
-                size = os.stat(name, dir_fd=folder, follow_symlinks=False).st_size
-            uploads.close_upload(self._ledger, row.id, size)
-        except (OSError, UploadRefused):
-            uploads.abort(self._ledger, row.id, "the gateway ended before the close and nothing had arrived")
+            with self._taken(row.id, wait=False) as ours:
+                # It may have ended by itself before it could be taken.
+                if ours and uploads.get(self._ledger, row.id).state == "open":
+                    recovery.recover(self, self._settings, self._ledger, row)
 
     def _store(self, handle: OpenUpload) -> None:
         row = handle.row
-        if is_temporary(row.path, self._policy(row)):
+        if is_temporary(row.path, self.policy(row)):
             try:
-                self._store_temporary(row, handle.size)
+                self.store_temporary(row, handle.size)
             except Exception:  # Raised again, once nobody can rename what the failed close does not vouch for.
                 self._take_back(row)
                 raise
@@ -275,29 +301,48 @@ class Uploads:
         log.info("upload landed", tenant=row.tenant, user=row.username, place=str(place), upload=row.id, drop=drop_id)
         self._pickup.wake()
 
-    def _store_temporary(self, row: UploadRow, size: int) -> None:
+    def store_temporary(self, row: UploadRow, size: int) -> None:
         """Into the inbox without a drop. Renamed first: what is in the inbox then is found again by `recover`."""
-        sync(self._spooled(row.id))
+        sync(self.spooled(row.id))
         root = inbox(self._settings, row.tenant, row.feed)
         with holding((row.tenant, row.feed, row.path)), parent_of(root, row.path) as (folder, name):
-            os.rename(self._spooled(row.id), name, dst_dir_fd=folder)
+            os.rename(self.spooled(row.id), name, dst_dir_fd=folder)
             os.fsync(folder)
-            sync(self._spooled(""))
+            sync(self.spooled(""))
             uploads.close_upload(self._ledger, row.id, size)
 
     def _take_back(self, row: UploadRow) -> None:
         """Out of the inbox again, when it got there."""
         root = inbox(self._settings, row.tenant, row.feed)
         with holding((row.tenant, row.feed, row.path)), parent_of(root, row.path) as (folder, name):
-            if not self._spooled(row.id).exists():
-                os.rename(name, self._spooled(row.id), src_dir_fd=folder)
+            if not self.spooled(row.id).exists():
+                os.rename(name, self.spooled(row.id), src_dir_fd=folder)
 
     def _abandon(self, row: UploadRow, reason: str) -> None:
         handle = self.handle_of(row.id)
         if handle is not None:
             self._leave(handle)
+        else:
+            self._free(row.id)
         uploads.abort(self._ledger, row.id, reason)
-        self._spooled(row.id).unlink(missing_ok=True)
+        self.spooled(row.id).unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _taken(self, upload_id: str, *, wait: bool = True) -> Iterator[bool]:
+        """Whether it was had, which is always so for those who wait."""
+        taken = self._take(upload_id, wait=wait)
+        try:
+            yield taken
+        finally:
+            if taken:
+                self._free(upload_id)
+
+    def _take(self, upload_id: str, *, wait: bool = True) -> bool:
+        return self._marks is None or self._marks.take(upload_id, wait=wait)
+
+    def _free(self, upload_id: str) -> None:
+        if self._marks is not None:
+            self._marks.free(upload_id)
 
     def _recall(self, upload_id: str) -> None:
         """A landing that failed after its commit: the upload is open again, for its bytes are still in the spool."""
@@ -307,16 +352,17 @@ class Uploads:
     def _tell_untold(self) -> None:
         """Say in the ledger how uploads ended that ended while it could not be written."""
         for upload_id, (size, reason) in list(self._untold.items()):
-            self._interrupt(upload_id, size, reason)
+            self.interrupt(upload_id, size, reason)
             self._untold.pop(upload_id, None)
 
-    def _interrupt(self, upload_id: str, size: int, reason: str) -> None:
+    def interrupt(self, upload_id: str, size: int, reason: str) -> None:
+        """It broke off, and so many of its bytes can be resumed."""
         if uploads.get(self._ledger, upload_id).state != "open":
             return  # The client removed it while it was open.
         if uploads.interrupt(self._ledger, upload_id, size, reason) == "aborted":
-            self._spooled(upload_id).unlink(missing_ok=True)
+            self.spooled(upload_id).unlink(missing_ok=True)
 
-    def _policy(self, row: UploadRow) -> FeedSettings:
+    def policy(self, row: UploadRow) -> FeedSettings:
         tenant = self._settings.tenants.get(row.tenant)
         if tenant is None or row.feed not in tenant.feeds:
             raise UploadRefused(f"/inbox/{row.feed}: this feed is no longer configured; ask the gateway's operator")
@@ -334,12 +380,12 @@ class Uploads:
         if self._draining:
             raise UploadRefused(f"{place}: the gateway is being stopped; upload the file again in a minute")
 
-    def _spooled(self, upload_id: str) -> Path:
+    def spooled(self, upload_id: str) -> Path:
         return spool_path(self._settings, upload_id)
 
     def _enter(self, row: UploadRow, flags: int, *, base: int, resumed: bool, append: bool) -> OpenUpload:
-        limit = self._policy(row).drop_bytes_max
-        descriptor = os.open(self._spooled(row.id), os.O_RDWR | os.O_CLOEXEC | flags, 0o640)
+        limit = self.policy(row).drop_bytes_max
+        descriptor = os.open(self.spooled(row.id), os.O_RDWR | os.O_CLOEXEC | flags, 0o640)
         room = self.room(row.tenant, Place("inbox", row.feed, row.path))
         handle = OpenUpload(row, descriptor, room=room, bytes_max=limit, base=base, resumed=resumed, append=append)
         with self._ended:
@@ -350,4 +396,5 @@ class Uploads:
         with self._ended:
             if self._open.pop(handle.row.id, None) is not None:
                 os.close(handle.descriptor)
+                self._free(handle.row.id)
             self._ended.notify_all()

@@ -13,7 +13,7 @@ TEMPORARY = Point(
     "before",
     UPLOADS,
     "os.fsync",
-    inside="_store_temporary",
+    inside="store_temporary",
     errno=EIO,
 )
 ERRORS = (

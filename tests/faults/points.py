@@ -33,6 +33,7 @@ SCAN = "gateway.pickup.scan"
 SETTLED = "gateway.pickup.settled"
 CLAIM = "gateway.pickup.claim"
 PASSAGE = "gateway.pickup.passage"
+PUBLICATION = "gateway.pickup.publication"
 PUBLISH = "gateway.pipeline.publish"
 PROCESS = "gateway.pipeline.process"
 STAGING = "gateway.pipeline.staging"
@@ -63,7 +64,7 @@ TOUCHED = (
 )
 
 RENAMED = (
-    Point("the temporary file is in the inbox", "rename", "after", UPLOADS, "os.rename", inside="_store_temporary"),
+    Point("the temporary file is in the inbox", "rename", "after", UPLOADS, "os.rename", inside="store_temporary"),
     Point("the temporary file is in the ledger", "rename", "after", UPLOADS, "uploads.close_upload"),
     Point("before the rename", "rename", "before", INBOX, "Inbox.rename"),
     Point("the renamed upload is open again", "rename", "after", UPLOADS, "uploads.reopen", inside="land_stored"),
@@ -120,7 +121,7 @@ HELD = (
         "the held drop is replaced in the ledger", "held", "before", LANDING, "move_into_inbox", inside="land", nth=2
     ),
     Point("the file that replaces a held one is claimed", "held", "before", SCAN, "take_file", nth=2),
-    Point("the status file is removed", "held", "after", PASSAGE, "waiting.remove"),
+    Point("the status file is removed", "held", "after", PUBLICATION, "waiting.remove"),
 )
 
 PROVED = (
@@ -134,13 +135,13 @@ BEGUN = (
     Point("the job is begun and not committed", "put", "after", JOBS, "move", inside="begin_next"),
     Point("the job is begun", "put", "before", PASSAGE, "Passage.run"),
     Point("the digest is known and not in the ledger", "put", "after", PASSAGE, "digest"),
-    Point("the digest is in the ledger", "put", "after", PASSAGE, "drops.set_sha256"),
     Point("before the worker gets the job", "put", "before", PASSAGE, "Engine.run"),
     Point("the worker has the job and its gateway dies", "put", "before", "gateway.engine", "Worker._receive"),
-    Point("processing is in the ledger", "put", "after", PASSAGE, "jobs.begin_processing"),
-    Point("before the outcome is committed", "put", "before", PASSAGE, "jobs.stage"),
+    Point("before the outcome is committed", "put", "before", PASSAGE, "Passage.commit"),
+    Point("the digest is not committed", "put", "after", PASSAGE, "drops.set_sha256"),
+    Point("processing is not committed", "put", "after", PASSAGE, "jobs.begin_processing"),
     Point("the outcome is not committed", "put", "after", JOBS, "move", inside="stage"),
-    Point("the outcome is committed", "put", "after", PASSAGE, "jobs.stage"),
+    Point("the outcome is committed", "put", "after", PASSAGE, "Passage.commit"),
 )
 
 IN_THE_WORKER = (
@@ -164,8 +165,8 @@ PUBLISHED = (
     Point("all results but the report are visible", "put", "after", PUBLISH, "os.rename", inside="move", nth=4),
     Point("the report is visible", "put", "after", PUBLISH, "os.rename", inside="move", nth=5),
     Point("the end is not committed", "put", "after", JOBS, "drops.finish"),
-    Point("the end is committed", "put", "after", PASSAGE, "jobs.finish"),
-    Point("the staging folder is cleaned", "put", "after", PASSAGE, "shutil.rmtree", inside="publish"),
+    Point("the end is committed", "put", "before", PUBLICATION, "clear"),
+    Point("the staging folder is cleaned", "put", "after", PUBLICATION, "clear"),
 )
 
 CRASHES = (

@@ -123,7 +123,9 @@ class Site:
         line = process.stdout.readline()
         if match := re.search(r"listens on 127\.0\.0\.1:(\d+)", line):
             self.port = int(match[1])
-        return match is not None
+            # Points that a worker comes by are for jobs, and it comes by while it warms up.
+            until(lambda: f'"process": {process.pid}, ' in self.log() or process.poll() is not None, self.log)
+        return match is not None and process.poll() is None
 
     def see_it_die(self) -> None:
         """Wait for the end of a gateway that was killed at a point."""

@@ -23,6 +23,12 @@ from gateway.ledger.transitions import history
 NOW = clock.now()
 
 
+@pytest.fixture(autouse=True)
+def the_time_of_the_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This module may have been read long before, and what began then would be stuck by now."""
+    monkeypatch.setattr(f"{__name__}.NOW", clock.now())
+
+
 @pytest.fixture
 def ledger(tmp_path: Path) -> Iterator[Ledger]:
     ledger = Ledger(tmp_path / "ledger.db")

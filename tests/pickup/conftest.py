@@ -171,6 +171,7 @@ class Site:
         if engine is not None:
             engine.start()
         pickup = Pickup(self.live, self.ledger, engine or self._shared_engine())
+        pickup.finish_earlier()
         pickup.start()
         try:
             yield pickup

@@ -15,6 +15,8 @@ from tests.pickup.conftest import Site, until
 
 EVENTS = b"identity,evtName,ts\nann,Seen,1767225600\n"
 READS = re.compile(r"\s*(SELECT|UPDATE|DELETE)")
+# A search by nothing but whose it is.
+ALL_OF_ONE = re.compile(r"\((tenant=\?)?( AND )?(feed=\?)?\)$")
 # An index over what is under way only, and not over what has ended.
 PARTIAL = re.compile(r"CREATE INDEX (\w+) .*WHERE", re.DOTALL)
 
@@ -50,9 +52,14 @@ def ended(ledger: Path) -> int:
 
 
 def walks(ledger: Path, statements: set[str]) -> list[tuple[str, str]]:
-    """The steps that read a whole table, or a whole index over all that ever was; with their statements."""
+    """The steps that read a whole table, an index over all that ever was, or all of a tenant or a feed in one; with
+    their statements."""
     with closing(sqlite3.connect(ledger)) as asked:
         indices = asked.execute("SELECT sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL")
         partial = {match[1] for (sql,) in indices if (match := PARTIAL.match(sql))}
         plans = [(sql, row[3]) for sql in statements for row in asked.execute(f"EXPLAIN QUERY PLAN {sql}")]
-    return sorted((step, sql) for sql, step in plans if step.startswith("SCAN") and not set(step.split()) & partial)
+    return sorted(
+        (step, sql)
+        for sql, step in plans
+        if (step.startswith("SCAN") or ALL_OF_ONE.search(step)) and not set(step.split()) & partial
+    )

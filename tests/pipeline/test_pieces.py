@@ -207,6 +207,22 @@ def test_events_by_pieces_are_in_the_order_of_the_whole(what: str, result: str) 
     assert any(name.startswith("accepted") for name in found)
 
 
+def test_columns_that_only_some_chunks_fill_in_stand_behind_those_of_the_header() -> None:
+    body = (
+        b"event_type,event_name,user_id,inserted_at,url\n"
+        b"track,upgraded,ann,2024-07-28T09:00:00Z,\n"
+        b'track,upgraded,bob,2024-07-28T08:00:00Z,"https://app.example.com/a,b"\n'
+    ) + b"track,upgraded,ann,2024-07-28T10:00:00Z,\n" * 9
+    found = same_by_pieces(body, contracts.load("userpilot-import"), "a.csv")
+    assert isinstance(found, dict)
+    assert found["accepted.csv"].decode().splitlines()[:3] == [
+        "event_type,event_name,user_id,inserted_at,url,hostname,metadata,pathname,source",
+        'track,upgraded,bob,2024-07-28T08:00:00.000000Z,"https://app.example.com/a,b",'
+        'app.example.com,{},"/a,b",backend-http-import',
+        "track,upgraded,ann,2024-07-28T09:00:00.000000Z,,,{},,backend-http-import",
+    ]
+
+
 def test_one_profile_that_is_most_of_a_file_is_merged_a_part_at_a_time() -> None:
     rows = b"".join(b"%s,%d,%s\n" % (b"ann" if at % 5 else b"p%d" % at, at, b"x" * (at % 3)) for at in range(300))
     found = same_by_pieces(b"identity,Age,Name\n" + rows, contracts.load("clevertap-profiles"), "a.csv")

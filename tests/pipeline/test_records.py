@@ -77,6 +77,22 @@ def test_any_bytes_are_framed_into_records_that_cover_them(body: bytes, block: i
     assert covered == body
 
 
+MIXED = st.lists(st.sampled_from(['"', ",", "\n", "\r", "\r\n", "a", '","', '"b,c"', '"d""e"', '"f\ng"']), max_size=120)
+
+
+@pytest.mark.rule("C27")
+@settings(max_examples=300, deadline=None)
+@given(parts=MIXED, block=st.sampled_from([7, 64, 65, 1 << 20]))
+def test_masks_of_bits_tell_the_same_records_as_offsets_of_quotes(parts: list[str], block: int) -> None:
+    body = "".join(parts).encode()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(records, "BLOCK_BYTES", block)
+        by_bits = attempt(body)
+        patch.setattr(records, "outside", lambda block, delimiter: None)
+        by_offsets = attempt(body)
+    assert str(by_bits) == str(by_offsets)
+
+
 @pytest.mark.rule("C27")
 def test_a_broken_row_is_one_rejection_and_the_rows_around_it_go_on() -> None:
     body = b'a,b,c\n1,2\n1,2,3,4\n1,x"y,3\n1,"open,3\n1,"shut"x,3\n"d\ne",f,g\nh,i,j'

@@ -154,6 +154,7 @@ class Site:
         """The one worker stands still: a job that has begun does not end meanwhile."""
         assert self.process is not None
         gateway = self.process.pid
+        until(lambda: f'"process": {gateway}, ' in (self.root / "log").read_text())
         workers: list[int] = until(lambda: workers_of(gateway))
         for worker in workers:
             os.kill(worker, signal.SIGSTOP)

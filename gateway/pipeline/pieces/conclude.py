@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from gateway.pipeline import csv_lines, results
 from gateway.pipeline import report as reports
-from gateway.pipeline import results
 from gateway.pipeline.drop import Counts, Drop
 from gateway.pipeline.histogram import MOMENT, spread_over
 from gateway.pipeline.judge import Judged
@@ -67,16 +67,16 @@ def write_accepted(
     rendered = is_rendered(source, drop)
     form = result_format(source, drop)
     columns = columns_of(judged.header, drop.contract, spool.present, spool.valued, form)
-    needed = [results.RENDERED] if rendered else columns
+    needed = [results.RENDERED, *further_of(spool, columns)] if rendered else columns
     parts = watched(done.parts, needed, moments)
     writers: dict[str, Callable[[Path], object]] = {
-        "csv": partial(write_csv, parts, columns, judged.header.delimiter),
+        "csv": partial(write_csv, parts, columns, judged.header.delimiter, rendered=rendered),
         "ndjson": partial(write_rendered, parts) if rendered else partial(write_ndjson, parts, columns, drop, judged),
         "parquet": partial(write_parquet, parts, columns, drop, spool.folder),
     }
     if done.height:
         out.write(f".accepted.{form}", writers[form])
-    return sorted(judged.further) if rendered else columns
+    return sorted(judged.further) if rendered and form == "ndjson" else columns
 
 
 def watched(parts: Parts, columns: list[str], moments: Numbers[np.int64]) -> Parts:
@@ -88,10 +88,16 @@ def watched(parts: Parts, columns: list[str], moments: Numbers[np.int64]) -> Par
         yield part.with_columns(pl.lit(None, dtype=pl.String).alias(name) for name in missing)
 
 
-def write_csv(parts: Parts, columns: list[str], delimiter: str, path: Path) -> None:
+def further_of(spool: Spool, columns: list[str]) -> list[str]:
+    """The columns of a CSV that are not in its rendered lines yet."""
+    return [name for name in columns if name in spool.present]
+
+
+def write_csv(parts: Parts, columns: list[str], delimiter: str, path: Path, *, rendered: bool) -> None:
+    append = csv_lines.append if rendered else results.append_csv
     with path.open("wb") as file:
         for at, part in enumerate(parts):
-            results.append_csv(part, columns, delimiter, file, header=at == 0)
+            append(part, columns, delimiter, file, header=at == 0)
 
 
 def write_ndjson(parts: Parts, columns: list[str], drop: Drop, judged: Judged, path: Path) -> None:

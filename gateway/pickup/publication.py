@@ -1,0 +1,188 @@
+"""Publication: decided results appear in the outboxes and their jobs end, together with all others that wait for it.
+
+One thread does it, while the slots are at the next jobs. Of a flood of small drops many end in one transaction, and
+their outbox is made durable once for all. Can be repeated after a kill at any point.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import shutil
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from gateway import clock
+from gateway.config import Settings
+from gateway.ledger import Ledger, jobs
+from gateway.ledger.drops import DropRow
+from gateway.ledger.jobs import Ending, JobRow
+from gateway.pickup import waiting
+from gateway.pipeline.drop import Outcome
+from gateway.pipeline.publish import Publication, publish_all
+
+log = structlog.get_logger()
+
+OUR_FAULT = "gateway_failure"
+TOGETHER_MAX = 25
+"""Jobs that end in one transaction: few enough that no other writer waits long for the ledger."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A job whose outcome is committed and whose results are in the folder `staging`."""
+
+    settings: Settings
+    job: JobRow
+    drop: DropRow
+    outcome: Outcome
+    staging: Path
+
+    @property
+    def outbox(self) -> Path:
+        return self.settings.tenant_dir(self.job.tenant) / "outbox" / self.job.feed
+
+    @property
+    def status_path(self) -> Path:
+        """What was shown of its drop if it was held."""
+        drop = self.drop
+        return waiting.status_path_of(self.settings, drop.tenant, drop.feed, drop.path, drop.generation)
+
+
+class Publisher:
+    """The thread that publishes; `on_end` hears the ids of the jobs that it is done with, for better or worse."""
+
+    def __init__(self, ledger: Ledger, on_end: Callable[[list[str]], None]) -> None:
+        self._ledger = ledger
+        self._on_end = on_end
+        self._waiting: queue.SimpleQueue[Decided | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._publish_on, name="publisher", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def take(self, decided: Decided) -> None:
+        """From any thread; returns at once."""
+        self._waiting.put(decided)
+
+    def stop(self) -> None:
+        """Return when all that was taken is published."""
+        self._waiting.put(None)
+        self._thread.join()
+
+    def _publish_on(self) -> None:
+        while first := self._waiting.get():
+            taken = [first]
+            while len(taken) < TOGETHER_MAX and not self._waiting.empty():
+                if (another := self._waiting.get()) is None:
+                    self._waiting.put(None)
+                    break
+                taken.append(another)
+            self._publish(taken)
+            self._on_end([decided.job.id for decided in taken])
+
+    def _publish(self, taken: list[Decided]) -> None:
+        try:
+            self._finish(show(self._ledger, taken))
+        except Exception:  # Whatever it is, the thread is needed by the jobs that come.
+            log.exception("the passage broke off; it is taken up again", jobs=[decided.job.id for decided in taken])
+
+    def _finish(self, shown: list[Decided]) -> None:
+        """Together, or one by one when there is something wrong with one of them."""
+        try:
+            finish(self._ledger, shown)
+        except Exception as error:
+            if len(shown) == 1:
+                # Whatever it is, it concerns this job only.
+                log.exception("the passage broke off; it is taken up again", job=shown[0].job.id)
+                return
+            log.warning("jobs end one by one", count=len(shown), error=type(error).__name__)
+            for decided in shown:
+                self._finish([decided])
+
+
+def show(ledger: Ledger, several: Sequence[Decided]) -> list[Decided]:
+    """Let the results appear; those of the jobs for which it worked. One whose results are gone runs again."""
+    shown = []
+    errors = publish_all([Publication(one.outcome, one.staging, one.outbox) for one in several])
+    for one, error in zip(several, errors, strict=True):
+        if error is None:
+            waiting.remove(one.status_path)
+            shown.append(one)
+        elif isinstance(error, FileNotFoundError):
+            # After a kill in the middle, and the partner has removed what was published already: make it anew.
+            log.warning("staged results are gone", job=one.job.id, file=error.filename)
+            jobs.try_again(ledger, one.job.id, "its staged results were gone", clock.now())
+        else:
+            log.error("the passage broke off; it is taken up again", job=one.job.id, error=repr(error))
+    return shown
+
+
+def finish(ledger: Ledger, shown: Sequence[Decided]) -> None:
+    """The jobs end in one transaction; then what is left of their staging is cleared away."""
+    with ledger.transaction():
+        for one in shown:
+            jobs.finish(ledger, one.job.id, ending(one.outcome), clock.now(), drop_end(one.outcome))
+    for one in shown:
+        tell(one)
+        clear(one.staging)
+
+
+def tell(one: Decided) -> None:
+    job, outcome = one.job, one.outcome
+    known = {"job": job.id, "tenant": job.tenant, "feed": job.feed, "file": job.filename}
+    if drop_end(outcome) == "quarantined":
+        log.error("drop is quarantined", reason="; ".join(outcome.reason_for_failure), **known)
+    log.info(
+        "job ended",
+        status=outcome.status,
+        rows=outcome.counts.total,
+        rejected=outcome.counts.rejected,
+        seconds=round(outcome.elapsed_time, 3),
+        **known,
+    )
+
+
+def clear(staging: Path) -> None:
+    """Nothing is left in it as a rule, and then this is quicker than to look."""
+    with contextlib.suppress(OSError):
+        os.rmdir(staging)
+        os.rmdir(staging.parent)
+        return
+    shutil.rmtree(staging.parent, ignore_errors=True)
+
+
+def drop_end(outcome: Outcome) -> jobs.DropEnd:
+    """How the drop of a job ends."""
+    if OUR_FAULT in outcome.problems_by_code:
+        return "quarantined"
+    return "duplicate" if outcome.duplicate_of else "done"
+
+
+def ending(outcome: Outcome) -> Ending:
+    """The outcome as the ledger's columns."""
+    counts = outcome.counts
+    return Ending(
+        status=outcome.status,
+        start_time=outcome.start_time,
+        end_time=outcome.end_time,
+        elapsed_time=outcome.elapsed_time,
+        contract=outcome.contract,
+        contract_sha256=outcome.contract_sha256,
+        total_rows=counts.total,
+        accepted_rows=counts.accepted,
+        merged_rows=counts.merged,
+        duplicate_rows=counts.duplicate,
+        rejected_rows=counts.rejected,
+        withheld_rows=counts.withheld,
+        blank_rows=counts.blank,
+        problems_by_code=dict(outcome.problems_by_code),
+        reason_for_failure=outcome.reason_for_failure,
+        duplicate_of=outcome.duplicate_of,
+        repairs=outcome.repairs,
+    )

@@ -1,0 +1,55 @@
+"""Publication: jobs end together, and one that cannot be published keeps no other from its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from gateway.engine import LASTS, Engine
+from gateway.pipeline.drop import Drop, Outcome, Suspect
+from tests.pickup.conftest import Site, until
+
+
+class LongEngine(Engine):
+    """Its jobs last: what the ledger says of them before and after a look is in `seen`."""
+
+    def __init__(self, site: Site) -> None:
+        super().__init__(1)
+        self.site = site
+        self.seen: list[str] = []
+
+    def run(
+        self, drop: Drop, staging: Path, on_progress: Callable[[str], None], *, patient: bool = False
+    ) -> Outcome | Suspect:
+        for word in ("processing", LASTS):
+            on_progress(word)
+            self.seen += [job.status for job in self.site.jobs()]
+        return super().run(drop, staging, lambda word: None)
+
+
+def test_an_outbox_that_cannot_be_written_keeps_no_other_job_from_its_end(site: Any) -> None:
+    blocked = site.outbox.parent / "latest"
+    blocked.rmdir()
+    blocked.write_text("not a folder")
+    with site.picking_up():
+        site.upload("blocked.csv", feed="latest")
+        others = [site.upload(f"{number}.csv", feed="repeats") for number in range(9)]
+        until(lambda: {site.state(drop_id) for drop_id in others} == {"done"})
+        until(lambda: [job.status for job in site.jobs() if job.feed == "latest"] == ["pending_refresh"])
+        blocked.unlink()
+        assert {job.status for job in site.ended(10)} == {"completed"}
+    assert site.report("blocked.csv", "latest")["status"] == "completed"
+
+
+def test_what_a_short_job_went_through_is_written_with_its_outcome_and_of_a_long_one_at_once(site: Any) -> None:
+    engine = LongEngine(site)
+    with site.picking_up(engine):
+        site.upload("long.csv")
+        (long,) = site.ended()
+    assert engine.seen == ["validating", "processing"]
+    with site.picking_up():
+        site.upload("short.csv", feed="repeats")
+        _, short = site.ended(2)
+    passed = ["queued", "validating", "processing", "pending_refresh", "completed"]
+    assert site.transitions(long.id) == site.transitions(short.id) == passed
