@@ -29,6 +29,7 @@ HINTS = {
     "sha256": "Upload {name}.sha256 with the SHA-256 of {name}, as `sha256sum {name} > {name}.sha256` writes it.",
     "file": "Upload {name}; what is here only says when it is complete.",
     "profiles": "Nothing is to be done: profiles that landed before these events go first.",
+    "people": "Upload the profiles of those whom the events are of. When it takes too long, events without are rejected.",
 }
 
 
@@ -119,7 +120,9 @@ def status_of(drop: DropRow) -> dict[str, object]:
 def hint(drop: DropRow) -> str:
     """What the partner can do about its hold."""
     file = drop.path if drop.kind == "data" else proved_path(drop)
-    return HINTS[str(drop.held_for)].replace("{name}", file.rsplit("/", 1)[-1])
+    # Who waits for profiles that were uploaded before needs no date.
+    key = "people" if drop.held_for == "profiles" and drop.held_until else str(drop.held_for)
+    return HINTS[key].replace("{name}", file.rsplit("/", 1)[-1])
 
 
 def remove(path: Path) -> bool:

@@ -91,11 +91,14 @@ class Table:
 
     def has(self, sequence: int) -> bool:
         """Whether the commit of this number has been made here."""
+        return self.last_sequence() >= sequence
+
+    def last_sequence(self) -> int:
+        """The number of the last commit that was made here; 0 before the first."""
         if self._delta is None:
-            return False
+            return 0
         with self.place.reached("look up the sequence"):
-            last = self._delta.transaction_version(APPLICATION)
-        return last is not None and last >= sequence
+            return self._delta.transaction_version(APPLICATION) or 0
 
     def files(self) -> pl.DataFrame:
         """The files of the current version, as `FILES` has them."""
