@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from gateway import clock
 from gateway.engine import (
@@ -93,14 +93,14 @@ class Make:
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """Of each job its outcome as the store has decided it, or, where it must wait, how many identities are unknown.
+    """Of each job its outcome as the store has decided it; `held` are those that must wait for profiles.
 
     `created` counts the profiles and companies that are new. `taken`: the store has a commit of that number already,
     and this one is the last that it has; nothing is decided.
     """
 
     outcomes: Mapping[str, Outcome]
-    held: Mapping[str, int]
+    held: frozenset[str]
     created: int
     taken: int | None = None
 
@@ -119,6 +119,7 @@ class Unavailable:
 
 
 Answer = Resolved | Made | Unavailable | Crash
+A = TypeVar("A", Resolved, Made)
 
 
 class Storekeeper:
@@ -136,14 +137,15 @@ class Storekeeper:
         self._living()
 
     def resolve(self, commit: Commit, outcomes: Mapping[str, Outcome]) -> Resolved:
-        """Decide the outcomes of a commit's jobs. StoreUnreachable, WorkerDied, or PipelineCrashed for a bug of ours."""
-        answer = self._ask(Resolve(commit, outcomes))
-        assert isinstance(answer, Resolved)
-        return answer
+        """Decide the outcomes of a commit's jobs.
+
+        Raises StoreUnreachable, WorkerDied when the process ended, and PipelineCrashed for a bug of ours.
+        """
+        return self._ask(Resolve(commit, outcomes), Resolved)
 
     def make(self, commit: Commit) -> None:
         """Put a resolved commit into the store; what is there of it already stays. Raises as `resolve`."""
-        assert isinstance(self._ask(Make(commit)), Made)
+        self._ask(Make(commit), Made)
 
     def stop(self) -> None:
         """End the process at once, also when it is at work."""
@@ -157,12 +159,14 @@ class Storekeeper:
         with self._lock:
             return self._keeper.pid if self._keeper is not None and self._keeper.is_alive() else None
 
-    def _ask(self, question: Resolve | Make) -> Answer:
+    def _ask(self, question: Resolve | Make, kind: type[A]) -> A:
         answer = self._living().ask(question)
         if isinstance(answer, Unavailable):
             raise StoreUnreachable(answer.message, hint=answer.hint)
         if isinstance(answer, Crash):
             raise PipelineCrashed(answer.where)
+        if not isinstance(answer, kind):
+            raise WorkerDied("the storekeeper has answered another question")
         return answer
 
     def _living(self) -> Keeper:
@@ -271,12 +275,11 @@ class Stores:
         self._prepared = None
         prepared = store.prepare(commit.sequence, contributions(commit))
         if prepared.repeated:
-            return Resolved({}, {}, 0, taken=store.last_sequence())
-        held = {job: facts.unknown_identities for job, facts in prepared.facts.items() if facts.held}
+            return Resolved({}, frozenset(), 0, taken=store.last_sequence())
+        held = frozenset(job for job, facts in prepared.facts.items() if facts.held)
         going = replace(commit, jobs=tuple(job for job in commit.jobs if job.job not in held))
         outcomes = {
-            job.job: settled(job.staging, question.outcomes[job.job], prepared.facts[job.job])
-            for job in going.jobs
+            job.job: settled(job.staging, question.outcomes[job.job], prepared.facts[job.job]) for job in going.jobs
         }
         self._prepared = going, prepared
         return Resolved(outcomes, held, sum(prepared.facts[job.job].created for job in going.jobs))

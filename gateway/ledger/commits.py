@@ -17,6 +17,7 @@ from gateway import clock
 from gateway.errors import LedgerError
 from gateway.ledger import drops
 from gateway.ledger.connection import Ledger
+from gateway.ledger.drops import DropRow
 
 UNFINISHED = "state IN ('begun', 'resolved')"
 
@@ -173,6 +174,19 @@ def unfinished_of(ledger: Ledger, tenant: str) -> CommitRow | None:
         (tenant,),
     )
     return commit_row(found) if found else None
+
+
+def delayed(ledger: Ledger) -> list[DropRow]:
+    """The drops whose results are staged, of tenants whose commit could not be made when it was tried last."""
+    found = ledger.rows(
+        f"""
+        SELECT drops.*, jobs.id AS job_id FROM commits INDEXED BY commits_unfinished
+        CROSS JOIN jobs INDEXED BY jobs_by_status ON status = 'pending_refresh' AND jobs.tenant = commits.tenant
+        CROSS JOIN drops ON drops.id = drop_id AND drops.state = 'claimed'
+        WHERE commits.{UNFINISHED} AND error IS NOT NULL
+        """  # noqa: S608 - a condition of ours.
+    )
+    return [drops.drop_row(row) for row in found]
 
 
 def last_sequence(ledger: Ledger, tenant: str) -> int:

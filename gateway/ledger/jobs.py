@@ -254,7 +254,17 @@ def return_to_queue(ledger: Ledger, job_id: str, reason: str, now: datetime) -> 
 def requeue(ledger: Ledger, job_id: str, now: datetime) -> None:
     """An ended job runs again on its archived bytes, under the same id. LedgerError when it has not ended."""
     with ledger.transaction():
-        move(ledger, job_id, ENDED, "queued", now, "requeued by an operator", tries=0, outbox_swept_at=None, commit_sequence=None)
+        move(
+            ledger,
+            job_id,
+            ENDED,
+            "queued",
+            now,
+            "requeued by an operator",
+            tries=0,
+            outbox_swept_at=None,
+            commit_sequence=None,
+        )
         drops.reopen(ledger, get(ledger, job_id).drop_id, "its job was requeued")
 
 

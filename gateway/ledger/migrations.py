@@ -293,7 +293,7 @@ def m003_commits(db: sqlite_utils.Database) -> None:
         WHEN OLD.at >= coalesce((SELECT since FROM transitions_kept), '')
         BEGIN SELECT RAISE (ABORT, 'transitions are append-only; the sweep deletes those older than ledger_days'); END;
     CREATE VIEW unfinished_commits AS
-        SELECT commits.tenant, sequence, state, begun_at AS since, tries, error,
+        SELECT commits.tenant, sequence, state, begun_at AS since, commits.tries, error,
                CAST((julianday('now') - julianday(begun_at)) * 86400 AS INTEGER) AS seconds, count(jobs.id) AS jobs
         FROM commits LEFT JOIN jobs ON jobs.tenant = commits.tenant AND commit_sequence = sequence
         WHERE state IN ('begun', 'resolved')

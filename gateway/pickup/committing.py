@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -22,7 +22,7 @@ from gateway.ledger import Ledger, commits, jobs
 from gateway.ledger.commits import CommitRow
 from gateway.pickup.publication import Decided
 from gateway.pickup.sequence import hold_for_people
-from gateway.pipeline.drop import Outcome
+from gateway.pipeline.drop import Contributed
 from gateway.storekeeper import Commit, Resolved, StagedJob, Storekeeper, jobs_of
 
 log = structlog.get_logger()
@@ -65,6 +65,7 @@ class Committer:
         """Begin; commits that an earlier process left go first."""
         if self._keeper is None:
             return
+        self._keeper.launch()
         for commit in commits.unfinished(self._ledger):
             self._line_up(commit.tenant)
         self._thread.start()
@@ -88,6 +89,12 @@ class Committer:
         self._thread.join(seconds)
         self._keeper.stop()
         self._thread.join()
+
+    @property
+    def _living(self) -> Storekeeper:
+        if self._keeper is None:
+            raise LookupError("there is no store; all jobs are published at once")
+        return self._keeper
 
     def _is_in(self, decided: Decided) -> bool:
         """Whether the store has what it brings: it was committed before a kill, or is only published anew."""
@@ -129,9 +136,10 @@ class Committer:
         """One commit: the one that was resolved before a kill, else of the jobs that wait."""
         commit = commits.unfinished_of(self._ledger, tenant)
         if commit is not None and commit.state == "resolved":
-            self._make(commit)
-            self._take_out(tenant, {plain["job"] for plain in commit.jobs})
+            self._finish(commit)
             return
+        for one in self._take_out(tenant, {one.job.id for one in list(self._waiting[tenant]) if self._is_in(one)}):
+            self._publish(one)
         with self._news:
             going = chosen(self._waiting[tenant], alone=self._failures[tenant] > 1)
         if not going:
@@ -144,8 +152,7 @@ class Committer:
 
     def _resolved(self, commit: CommitRow, going: Sequence[Decided]) -> tuple[CommitRow, Resolved]:
         """The outcomes, and the commit, under a later number where the store has had this one."""
-        assert self._keeper is not None
-        resolved = self._keeper.resolve(as_asked(commit), {one.job.id: one.outcome for one in going})
+        resolved = self._living.resolve(as_asked(commit), {one.job.id: one.outcome for one in going})
         if resolved.taken is None:
             return commit, resolved
         log.warning("the store has later commits than the ledger", tenant=commit.tenant, sequence=resolved.taken)
@@ -156,37 +163,40 @@ class Committer:
         stay = tuple(plain for plain in commit.jobs if plain["job"] not in resolved.held)
         with self._ledger.transaction():
             for one in going:
-                if (unknown := resolved.held.get(one.job.id)) is not None:
-                    hold_for_people(self._ledger, one.drop.id, unknown, held_until(one))
+                if one.job.id in resolved.held:
+                    hold_for_people(self._ledger, one.drop.id, held_until(one))
             if stay:
                 outcomes = {job_id: outcome.to_json() for job_id, outcome in resolved.outcomes.items()}
                 commits.resolve(self._ledger, commit, stay, outcomes, resolved.created, clock.now())
             else:
                 commits.abandon(self._ledger, commit, "its jobs wait for profiles")
-        if stay:
-            self._make(replace(commit, state="resolved", jobs=stay))
-        self._take_out(commit.tenant, {one.job.id for one in going}, resolved.outcomes)
-
-    def _make(self, commit: CommitRow) -> None:
-        assert self._keeper is not None
-        self._keeper.make(as_asked(commit))
-        commits.finish(self._ledger, commit, clock.now())
-
-    def _take_out(self, tenant: str, done: set[str], outcomes: Mapping[str, Outcome] | None = None) -> None:
-        """Publish the jobs that are in the store, with these outcomes; those that have none are let go.
-
-        Without outcomes, all have the one that the ledger has.
-        """
+        self._let_go_of(commit.tenant, set(resolved.held))
+        # Before anything else can fail: whatever comes now, these outcomes are the ones to be published.
         with self._news:
-            taken = [one for one in self._waiting[tenant] if one.job.id in done]
-            self._waiting[tenant] = [one for one in self._waiting[tenant] if one.job.id not in done]
-        if outcomes is None:
-            outcomes = {one.job.id: one.outcome for one in taken}
-        for one in taken:
-            if one.job.id in outcomes:
-                self._publish(replace(one, outcome=outcomes[one.job.id]))
-        if held := [one.job.id for one in taken if one.job.id not in outcomes]:
-            self._let_go(held)
+            self._waiting[commit.tenant] = [
+                replace(one, outcome=resolved.outcomes.get(one.job.id, one.outcome))
+                for one in self._waiting[commit.tenant]
+            ]
+        if stay:
+            self._finish(replace(commit, state="resolved", jobs=stay))
+
+    def _finish(self, commit: CommitRow) -> None:
+        """Make a resolved commit, and publish its jobs; one that does not wait here yet is published when it comes."""
+        self._living.make(as_asked(commit))
+        commits.finish(self._ledger, commit, clock.now())
+        for one in self._take_out(commit.tenant, {plain["job"] for plain in commit.jobs}):
+            self._publish(one)
+
+    def _let_go_of(self, tenant: str, job_ids: set[str]) -> None:
+        if gone := self._take_out(tenant, job_ids):
+            self._let_go([one.job.id for one in gone])
+
+    def _take_out(self, tenant: str, job_ids: set[str]) -> list[Decided]:
+        """Those of the jobs that wait here; they do not any more."""
+        with self._news:
+            waiting = self._waiting[tenant]
+            self._waiting[tenant] = [one for one in waiting if one.job.id not in job_ids]
+            return [one for one in waiting if one.job.id in job_ids]
 
     def _fail(self, tenant: str, error: Exception) -> None:
         """Nothing is lost: the jobs stay staged. A job at which our own code fails is taken out of the others' way."""
@@ -207,14 +217,14 @@ class Committer:
             log.exception("the failure of a commit could not be noted")
 
     def _set_apart(self, commit: CommitRow, reason: str) -> None:
-        """A single job whose commit failed by a fault of ours is run again: each try counts, and the last one ends it."""
+        """A single job whose commit failed by a fault of ours is run again: each try counts, the last one ends it."""
         if commit.state != "begun" or len(commit.jobs) != 1 or self._failures[commit.tenant] <= 1 or self._stopping:
             return
         (job_id,) = (str(plain["job"]) for plain in commit.jobs)
         with self._ledger.transaction():
             commits.abandon(self._ledger, commit, reason)
             jobs.try_again(self._ledger, job_id, f"it could not go into the store: {reason}", clock.now())
-        self._take_out(commit.tenant, {job_id}, {})
+        self._let_go_of(commit.tenant, {job_id})
 
 
 def chosen(waiting: Sequence[Decided], *, alone: bool) -> list[Decided]:
@@ -238,8 +248,7 @@ def turn(one: Decided) -> tuple[bool, datetime, str]:
 
 def staged_job(one: Decided) -> StagedJob:
     """The job as the storekeeper takes it. Events that were held for their people are held no longer than that."""
-    brings = one.outcome.contributed
-    assert brings is not None
+    brings = one.outcome.contributed or Contributed()
     policy = brings.unknown_identity
     if policy == "hold" and one.drop.decided is not None:
         policy = "accept"

@@ -46,9 +46,7 @@ WALK_SPACING_TIMES = 10
 class Pickup:
     """Starts, wakes and drains the scan and the slots. Everything that must last is in the ledger."""
 
-    def __init__(
-        self, live: LiveSettings, ledger: Ledger, engine: Engine, keeper: Storekeeper | None = None
-    ) -> None:
+    def __init__(self, live: LiveSettings, ledger: Ledger, engine: Engine, keeper: Storekeeper | None = None) -> None:
         self._live = live
         self._ledger = ledger
         self._engine = engine

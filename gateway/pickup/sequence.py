@@ -39,10 +39,9 @@ def hold_behind(ledger: Ledger, drop: DropRow, profiles: DropRow) -> None:
     holds.hold(ledger, drop, "profiles", reason, None)
 
 
-def hold_for_people(ledger: Ledger, drop_id: str, unknown: int, until: datetime) -> None:
+def hold_for_people(ledger: Ledger, drop_id: str, until: datetime) -> None:
     """The store does not know some of whom its events are; part of the transaction that resolves its commit."""
-    people = "one person or company" if unknown == 1 else f"{unknown:,} people or companies"
-    reason = f"there is no profile yet of {people} in these events"
+    reason = "there is no profile yet of some whom these events are of"
     holds.hold(ledger, drops.get(ledger, drop_id), "profiles", reason, until)
 
 

@@ -128,7 +128,7 @@ class Problems:
         self._count(code, level, column, count, first)
 
     def add_remark(self, code: str, message: str, count: int) -> dict[str, Any]:
-        """One remark of the file as a whole that is about so many of its rows; it counts for each. Returns its entry."""
+        """One remark of the file as a whole about so many of its rows, and counted for each. Returns its entry."""
         level, hint = CODES[code].level, CODES[code].hint
         entry = dict.fromkeys(SCHEMA) | {"level": level, "code": code, "message": message, "hint": hint}
         self._of_file.append(entry)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import signal
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
 
 import polars as pl
 import pytest
 
 from gateway.ledger import commits
 from gateway.pickup.pickup import Pickup
+from gateway.pickup.waiting import NO_STORE
+from gateway.pipeline.drop import Outcome
 from gateway.store import TenantStore
-from gateway.storekeeper import Storekeeper
-from tests.pickup.conftest import Site
+from gateway.store.table import Table
+from gateway.storekeeper import Commit, Resolved, Storekeeper
+from tests.pickup.conftest import PROFILES, Site, until
 from tests.pickup.contributing import ContributingEngine
 
 EVENTS = b"identity,evtName,ts\nann,Bought,1700000000\nzed,Bought,1700000001\n"
@@ -47,7 +52,7 @@ def storing(site: Site, engine: ContributingEngine, keeper: Storekeeper) -> Iter
 
 def stored(site: Site, table: str) -> pl.DataFrame:
     store = TenantStore(site.settings.store_url, "acme")
-    found = getattr(store, table)
+    found: Table = getattr(store, table)
     return found.scan(found.files()["path"]).collect()
 
 
@@ -101,4 +106,109 @@ def test_what_brings_nothing_is_published_without_a_commit(
     assert commits.last_sequence(site.ledger, "acme") == 0
 
 
-__all__ = ["Any"]
+def test_a_store_that_cannot_be_reached_keeps_jobs_staged_and_everybody_can_see_why(
+    site: Site, engine: ContributingEngine, keeper: Storekeeper
+) -> None:
+    in_the_way = Path(site.settings.store_url)
+    in_the_way.write_text("no folder")
+    with storing(site, engine, keeper):
+        site.upload("people.csv")
+        told = site.status("people.csv", "profiles")
+        (commit,) = site.ledger.rows("SELECT * FROM unfinished_commits")
+        assert [job.status for job in site.jobs()] == ["pending_refresh"]
+        assert not (site.outbox / "people.csv.report.json").exists()
+        in_the_way.unlink()
+        (job,) = site.ended()
+        until(lambda: "people.csv.status.json" not in site.outbox_names("profiles"))
+    assert (told["held_for"], told["reason"]) == ("store", NO_STORE)
+    assert (commit["state"], commit["jobs"]) == ("begun", 1)
+    assert "cannot be reached" in commit["error"]
+    assert "store.url" in commit["error"]
+    assert job.accepted_rows == stored(site, "profiles").height == 2
+
+
+def test_what_waits_for_the_store_is_committed_after_a_restart(
+    site: Site, engine: ContributingEngine, keeper: Storekeeper
+) -> None:
+    in_the_way = Path(site.settings.store_url)
+    in_the_way.write_text("no folder")
+    with storing(site, engine, keeper):
+        for number in range(3):
+            site.upload(f"{number}.csv", PROFILES + b"cas,%d\n" % number)
+        until(lambda: [job.status for job in site.jobs()] == ["pending_refresh"] * 3)
+        until(lambda: commits.unfinished(site.ledger))
+    in_the_way.unlink()
+    again = Storekeeper(site.settings.store_url, {})
+    with storing(site, engine, again):
+        ended = site.ended(3)
+    assert {job.status for job in ended} == {"completed"}
+    assert stored(site, "profiles").height == 3
+    assert commits.unfinished(site.ledger) == []
+
+
+def test_a_storekeeper_that_dies_is_replaced_and_the_commit_is_made_once(
+    site: Site, engine: ContributingEngine, keeper: Storekeeper
+) -> None:
+    with storing(site, engine, keeper):
+        site.upload("people.csv")
+        site.ended(1)
+        os.kill(keeper.pid() or 0, signal.SIGKILL)
+        site.upload("more.csv", b"identity,Name\ncas,Cas\n")
+        site.ended(2)
+    assert [job.status for job in site.jobs()] == ["completed", "completed"]
+    assert stored(site, "profiles").height == 3
+
+
+def test_jobs_that_wait_together_go_in_one_commit(
+    site: Site, engine: ContributingEngine, keeper: Storekeeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Storekeeper.resolve
+
+    def slow(self: Storekeeper, commit: Commit, outcomes: Mapping[str, Outcome]) -> Resolved:
+        # The first commit waits until the others are staged.
+        until(lambda: sum(job.status == "pending_refresh" for job in site.jobs()) >= 4 or commit.sequence > 1)
+        return real(self, commit, outcomes)
+
+    monkeypatch.setattr(Storekeeper, "resolve", slow)
+    with storing(site, engine, keeper):
+        for number in range(4):
+            site.upload(f"{number}.csv", PROFILES + b"cas,%d\n" % number)
+        ended = site.ended(4)
+    assert [job.commit_sequence for job in ended] == [1, 2, 2, 2]
+    assert commits_of(site) == [(1, "committed"), (2, "committed")]
+
+
+def test_a_ledger_that_is_older_than_the_store_goes_on_above_what_the_store_has(
+    site: Site, engine: ContributingEngine, keeper: Storekeeper
+) -> None:
+    with storing(site, engine, keeper):
+        site.upload("people.csv")
+        site.ended(1)
+    with site.ledger.transaction() as connection:
+        connection.execute("UPDATE jobs SET commit_sequence = NULL")
+        connection.execute("DELETE FROM commits")
+    with storing(site, engine, Storekeeper(site.settings.store_url, {})):
+        site.upload("more.csv", b"identity,Name\ncas,Cas\n")
+        site.ended(2)
+    assert commits_of(site) == [(2, "committed")]
+    assert stored(site, "profiles").height == 3
+
+
+def test_events_are_held_for_unknown_people_until_their_profiles_are_there(
+    site: Site, engine: ContributingEngine, keeper: Storekeeper
+) -> None:
+    engine.policies["events"] = {"unknown_identity": "hold", "hold_hours": 24}
+    with storing(site, engine, keeper):
+        held = site.upload("bought.csv", EVENTS, "events")
+        told = site.status("bought.csv", "events")
+        later = site.upload("people.csv")
+        until(lambda: site.state(later) == "done")
+        until(lambda: site.transitions(held).count("held") == 2)
+        until(lambda: site.outbox_names("events") == ["bought.csv.status.json"])
+        site.upload("others.csv", b"identity,Name\nzed,Zed\n")
+        until(lambda: site.state(held) == "done")
+    del engine.policies["events"]
+    assert (told["held_for"], told["state"]) == ("profiles", "held")
+    assert told["until"] is not None
+    assert told["reason"] == "there is no profile yet of some whom these events are of"
+    assert sorted(stored(site, "events")["identity"]) == ["ann", "zed"]
