@@ -32,7 +32,7 @@ from gateway.engine import (
     where_it_was_raised,
 )
 from gateway.errors import StoreError, StoreUnreachable, WorkerDied
-from gateway.pipeline.drop import Outcome
+from gateway.pipeline.drop import Drop, Outcome
 
 if TYPE_CHECKING:
     from gateway.store import Contribution, Prepared, TenantStore
@@ -78,10 +78,14 @@ class Commit:
 
 @dataclass(frozen=True, slots=True)
 class Resolve:
-    """Ask for a commit to be resolved; the outcomes are of its jobs, by id."""
+    """Ask for a commit to be resolved; the outcomes are of its jobs, by id.
+
+    `drops` are of those jobs whose events are rejected where they are of somebody unknown.
+    """
 
     commit: Commit
     outcomes: Mapping[str, Outcome]
+    drops: Mapping[str, Drop]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,12 +140,12 @@ class Storekeeper:
         """Start the process, which warms up meanwhile."""
         self._living()
 
-    def resolve(self, commit: Commit, outcomes: Mapping[str, Outcome]) -> Resolved:
+    def resolve(self, commit: Commit, outcomes: Mapping[str, Outcome], drops: Mapping[str, Drop]) -> Resolved:
         """Decide the outcomes of a commit's jobs.
 
         Raises StoreUnreachable, WorkerDied when the process ended, and PipelineCrashed for a bug of ours.
         """
-        return self._ask(Resolve(commit, outcomes), Resolved)
+        return self._ask(Resolve(commit, outcomes, drops), Resolved)
 
     def make(self, commit: Commit) -> None:
         """Put a resolved commit into the store; what is there of it already stays. Raises as `resolve`."""
@@ -278,8 +282,10 @@ class Stores:
             return Resolved({}, frozenset(), 0, taken=store.last_sequence())
         held = frozenset(job for job, facts in prepared.facts.items() if facts.held)
         going = replace(commit, jobs=tuple(job for job in commit.jobs if job.job not in held))
+        asked = [(job.staging, job.job) for job in going.jobs]
         outcomes = {
-            job.job: settled(job.staging, question.outcomes[job.job], prepared.facts[job.job]) for job in going.jobs
+            job: settled(staging, question.outcomes[job], prepared.facts[job], question.drops.get(job))
+            for staging, job in asked
         }
         self._prepared = going, prepared
         return Resolved(outcomes, held, sum(prepared.facts[job.job].created for job in going.jobs))

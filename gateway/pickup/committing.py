@@ -20,9 +20,10 @@ from gateway.engine import PipelineCrashed
 from gateway.errors import StoreError, WorkerDied
 from gateway.ledger import Ledger, commits, jobs
 from gateway.ledger.commits import CommitRow
+from gateway.pickup.describe import describe
 from gateway.pickup.publication import Decided
 from gateway.pickup.sequence import hold_for_people
-from gateway.pipeline.drop import Contributed
+from gateway.pipeline.drop import Contributed, Drop
 from gateway.storekeeper import Commit, Resolved, StagedJob, Storekeeper, jobs_of
 
 log = structlog.get_logger()
@@ -72,7 +73,7 @@ class Committer:
 
     def take(self, decided: Decided) -> None:
         """From any thread; returns at once."""
-        if self._keeper is None or decided.outcome.contributed is None or self._is_in(decided):
+        if self._keeper is None or not brings(decided) or self._is_in(decided):
             self._publish(decided)
             return
         with self._news:
@@ -152,7 +153,12 @@ class Committer:
 
     def _resolved(self, commit: CommitRow, going: Sequence[Decided]) -> tuple[CommitRow, Resolved]:
         """The outcomes, and the commit, under a later number where the store has had this one."""
-        resolved = self._living.resolve(as_asked(commit), {one.job.id: one.outcome for one in going})
+        asked, rejecting = (
+            as_asked(commit),
+            {plain["job"] for plain in commit.jobs if plain["unknown_identity"] == "reject"},
+        )
+        drops = {one.job.id: described(one, self._ledger) for one in going if one.job.id in rejecting}
+        resolved = self._living.resolve(asked, {one.job.id: one.outcome for one in going}, drops)
         if resolved.taken is None:
             return commit, resolved
         log.warning("the store has later commits than the ledger", tenant=commit.tenant, sequence=resolved.taken)
@@ -227,6 +233,11 @@ class Committer:
         self._let_go_of(commit.tenant, {job_id})
 
 
+def brings(one: Decided) -> bool:
+    """Whether a job has anything for the store; failed, refused and repeated ones have not."""
+    return one.outcome.contributed is not None and one.outcome.contributed.rows > 0
+
+
 def chosen(waiting: Sequence[Decided], *, alone: bool) -> list[Decided]:
     """The jobs that go next: profiles first, then the events whose first is oldest. One only, where others failed."""
     found: list[Decided] = []
@@ -241,21 +252,21 @@ def chosen(waiting: Sequence[Decided], *, alone: bool) -> list[Decided]:
 
 def turn(one: Decided) -> tuple[bool, datetime, str]:
     """By what a job goes before others (RULES.md, section 4)."""
-    brings = one.outcome.contributed
-    first = brings.first_event if brings and not (brings.profiles or brings.companies) else None
+    brought = one.outcome.contributed
+    first = brought.first_event if brought and not (brought.profiles or brought.companies) else None
     return first is not None, first or one.drop.landed_at, one.job.id
 
 
 def staged_job(one: Decided) -> StagedJob:
     """The job as the storekeeper takes it. Events that were held for their people are held no longer than that."""
-    brings = one.outcome.contributed or Contributed()
-    policy = brings.unknown_identity
+    brought = one.outcome.contributed or Contributed()
+    policy = brought.unknown_identity
     if policy == "hold" and one.drop.decided is not None:
         policy = "accept"
     elif policy == "hold" and held_until(one) <= clock.now():
         policy = "reject"
     return StagedJob(
-        one.job.id, one.job.feed, one.drop.landed_at, one.staging, policy, brings.allow_repeats, brings.accumulating
+        one.job.id, one.job.feed, one.drop.landed_at, one.staging, policy, brought.allow_repeats, brought.accumulating
     )
 
 
@@ -267,3 +278,8 @@ def held_until(one: Decided) -> datetime:
 
 def as_asked(commit: CommitRow) -> Commit:
     return Commit(commit.tenant, commit.sequence, jobs_of(commit.jobs))
+
+
+def described(one: Decided, ledger: Ledger) -> Drop:
+    """The drop as the pipeline had it, for what is read again of it."""
+    return describe(one.settings, ledger, one.job, one.drop, one.drop.sha256 or "").drop

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -14,7 +16,6 @@ import pytest
 from gateway.ledger import commits
 from gateway.pickup.pickup import Pickup
 from gateway.pickup.waiting import NO_STORE
-from gateway.pipeline.drop import Outcome
 from gateway.store import TenantStore
 from gateway.store.table import Table
 from gateway.storekeeper import Commit, Resolved, Storekeeper
@@ -164,10 +165,10 @@ def test_jobs_that_wait_together_go_in_one_commit(
 ) -> None:
     real = Storekeeper.resolve
 
-    def slow(self: Storekeeper, commit: Commit, outcomes: Mapping[str, Outcome]) -> Resolved:
+    def slow(self: Storekeeper, commit: Commit, *arguments: Any) -> Resolved:
         # The first commit waits until the others are staged.
         until(lambda: sum(job.status == "pending_refresh" for job in site.jobs()) >= 4 or commit.sequence > 1)
-        return real(self, commit, outcomes)
+        return real(self, commit, *arguments)
 
     monkeypatch.setattr(Storekeeper, "resolve", slow)
     with storing(site, engine, keeper):
@@ -212,3 +213,61 @@ def test_events_are_held_for_unknown_people_until_their_profiles_are_there(
     assert told["until"] is not None
     assert told["reason"] == "there is no profile yet of some whom these events are of"
     assert sorted(stored(site, "events")["identity"]) == ["ann", "zed"]
+
+
+def test_duplicates_of_stored_events_leave_the_accepted_file(
+    site: Site, engine: ContributingEngine, keeper: Storekeeper
+) -> None:
+    new = b"ann,Left,1700000002\n"
+    with storing(site, engine, keeper):
+        site.upload("bought.csv", EVENTS, "events")
+        site.ended(1)
+        site.upload("more.csv", EVENTS + new, "events")
+        site.upload("again.csv", EVENTS + b"\n", "events")
+        _, more, again = site.ended(3)
+    assert (more.accepted_rows, more.duplicate_rows, more.total_rows) == (1, 2, 3)
+    assert (again.accepted_rows, again.duplicate_rows, again.total_rows) == (0, 2, 2)
+    accepted = site.outbox.parent / "events" / "more.csv.accepted.csv"
+    assert accepted.read_text().splitlines()[1:] == ["ann,Left,1700000002"]
+    report = site.report("more.csv", "events")
+    assert report["order"]["first"] == report["order"]["last"] == "2023-11-14T22:13:22.000000Z"
+    check_files(site, report)
+    assert "again.csv.accepted.csv" not in site.outbox_names("events")
+    check_files(site, site.report("again.csv", "events"))
+    assert stored(site, "events").height == 3
+
+
+@pytest.mark.parametrize("has_bad_row", [False, True])
+def test_events_of_people_whom_nobody_knows_are_rejected_where_the_feed_says_so(
+    site: Site, engine: ContributingEngine, keeper: Storekeeper, has_bad_row: bool
+) -> None:
+    engine.policies["events"] = {"unknown_identity": "reject"}
+    bad = b",Bought,1700000000\n" if has_bad_row else b""
+    with storing(site, engine, keeper):
+        site.upload("people.csv")
+        site.ended(1)
+        site.upload("bought.csv", EVENTS + bad + b'"bob",Left,1700000009\n', "events")
+        _, job = site.ended(2)
+    del engine.policies["events"]
+    outbox = site.outbox.parent / "events"
+    assert (job.accepted_rows, job.rejected_rows, job.total_rows) == (2, 1 + has_bad_row, 3 + has_bad_row)
+    assert job.problems_by_code["unknown_identity"] == 1
+    assert (outbox / "bought.csv.rejected.csv").read_bytes() == EVENTS.split(b"\n")[0] + b"\n" + bad + (
+        b"zed,Bought,1700000001\n"
+    )
+    errors = (outbox / "bought.csv.errors.csv").read_text().splitlines()
+    assert [line.split(",")[:2] for line in errors if "unknown_identity" in line] == [["2", "3"]]
+    assert "zed" in errors[-1]
+    assert len((outbox / "bought.csv.accepted.csv").read_text().splitlines()) == 3
+    check_files(site, site.report("bought.csv", "events"))
+    assert sorted(stored(site, "events")["identity"]) == ["ann", "bob"]
+
+
+def check_files(site: Site, report: dict[str, Any]) -> None:
+    """Every result that the report names is there, as it says, and its counts add up."""
+    outbox = site.outbox.parent / report["feed"]
+    for file in report["files"][1:]:
+        content = (outbox / file["name"]).read_bytes()
+        assert (len(content), hashlib.sha256(content).hexdigest()) == (file["bytes"], file["sha256"])
+    kinds = ("accepted", "merged", "duplicate", "rejected", "withheld")
+    assert report["total_rows"] == sum(report[f"{kind}_rows"] for kind in kinds)
