@@ -19,6 +19,8 @@ def contributed(drop: Drop, staging: Path, outcome: Outcome | Suspect, **policie
     """The outcome with what its rows bring: profiles or events, as the contract has it."""
     if isinstance(outcome, Suspect) or not outcome.counts.accepted:
         return outcome
+    if outcome.contributed is not None:
+        return replace(outcome, contributed=replace(outcome.contributed, **policies))
     rows = pl.read_csv(staging / "accepted.csv", infer_schema=False).to_dicts()
     if drop.contract.kind == "profiles":
         bring(staging, profiles=profiles_of(drop, rows))
@@ -41,11 +43,16 @@ def people_and_visits(drop: Drop, staging: Path, outcome: Outcome | Suspect) -> 
 
 
 def profiles_of(drop: Drop, rows: list[dict[str, Any]]) -> Rows:
-    return [("identity", row["identity"], drop.as_of, number, pairs_of(row)) for number, row in enumerate(rows, 1)]
+    (key,) = {"identity", "id"} & rows[0].keys()
+    return [
+        (key, row[key], moment(row["_timestamp"]) if "_timestamp" in row else drop.as_of, number, pairs_of(row))
+        for number, row in enumerate(rows, 1)
+    ]
 
 
 def pairs_of(row: dict[str, str | None]) -> list[dict[str, str]]:
-    return [{"key": key, "value": f'"{value}"'} for key, value in row.items() if value and key != "identity"]
+    left_out = ("identity", "id", "_timestamp")
+    return [{"key": key, "value": f'"{value}"'} for key, value in row.items() if value and key not in left_out]
 
 
 def events_of(rows: list[dict[str, Any]]) -> Rows:
