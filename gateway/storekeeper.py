@@ -13,6 +13,7 @@ import signal
 import tempfile
 import threading
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
 from multiprocessing.connection import Connection
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from gateway.store import Contribution, Prepared, TenantStore
 
 TENANTS_OPEN_MAX = 64
+SETTLED_AT_ONCE_MAX = 16
 STORE = "store"
 """The folder below a job's staging with what it brings to the store."""
 
@@ -270,6 +272,7 @@ class Stores:
         self._options = options
         self._open: dict[str, TenantStore] = {}
         self._prepared: tuple[Commit, Prepared] | None = None
+        self._threads = ThreadPoolExecutor(SETTLED_AT_ONCE_MAX, "settling")
 
     def resolve(self, question: Resolve) -> Resolved:
         """Decide the outcomes, and leave the reports of the jobs finished in their staging."""
@@ -282,11 +285,13 @@ class Stores:
             return Resolved({}, frozenset(), 0, taken=store.last_sequence())
         held = frozenset(job for job, facts in prepared.facts.items() if facts.held)
         going = replace(commit, jobs=tuple(job for job in commit.jobs if job.job not in held))
-        asked = [(job.staging, job.job) for job in going.jobs]
-        outcomes = {
-            job: settled(staging, question.outcomes[job], prepared.facts[job], question.drops.get(job))
-            for staging, job in asked
-        }
+
+        def settle(one: StagedJob) -> Outcome:
+            job = one.job
+            return settled(one.staging, question.outcomes[job], prepared.facts[job], question.drops.get(job))
+
+        # They mostly wait for the disk, which does for many at once what it does for one.
+        outcomes = dict(zip((one.job for one in going.jobs), self._threads.map(settle, going.jobs), strict=True))
         self._prepared = going, prepared
         return Resolved(outcomes, held, sum(prepared.facts[job.job].created for job in going.jobs))
 
