@@ -19,6 +19,7 @@ LAYERS = (
     {"sftp"},
     {"pickup"},
     {"storekeeper"},
+    {"storekeeping"},
     {"engine"},
     {"pipeline"},
     {"store"},

@@ -24,7 +24,8 @@ from gateway.pickup.describe import describe
 from gateway.pickup.publication import Decided
 from gateway.pickup.sequence import hold_for_people
 from gateway.pipeline.drop import Contributed, Drop
-from gateway.storekeeper import Commit, Resolved, StagedJob, Storekeeper, jobs_of
+from gateway.storekeeper import Storekeeper
+from gateway.storekeeping import Commit, Resolved, StagedJob, jobs_of
 
 log = structlog.get_logger()
 

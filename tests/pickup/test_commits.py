@@ -18,7 +18,8 @@ from gateway.pickup.pickup import Pickup
 from gateway.pickup.waiting import NO_STORE
 from gateway.store import TenantStore
 from gateway.store.table import Table
-from gateway.storekeeper import Commit, Resolved, Storekeeper
+from gateway.storekeeper import Storekeeper
+from gateway.storekeeping import Commit, Resolved
 from tests.pickup.conftest import PROFILES, Site, until
 from tests.pickup.contributing import ContributingEngine
 
