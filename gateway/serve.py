@@ -60,10 +60,10 @@ async def serve(live: LiveSettings, engine: Engine, announce: Announce) -> None:
         make_folders(settings)
         check_data_dir(settings)
         ledger = Ledger(settings.ledger_path)
+        keeper = keeper_of(settings)
         stopping = stop_on_signals(engine)
         try:
             await asyncio.to_thread(write_samples, settings)
-            keeper = keeper_of(settings)
             pickup = Pickup(live, ledger, engine, keeper)
             await asyncio.to_thread(pickup.finish_earlier)
             beside = (Alarm(live, ledger), Sweeping(live, ledger))
@@ -75,10 +75,10 @@ async def serve(live: LiveSettings, engine: Engine, announce: Announce) -> None:
                 await asyncio.to_thread(pickup.stop, JOBS_DRAIN_SECONDS)
                 for thread in beside:
                     await asyncio.to_thread(thread.stop)
-                if keeper is not None:
-                    keeper.stop()
         finally:
             engine.stop()
+            if keeper is not None:
+                keeper.stop()
             ledger.close()
     log.info("stopped")
 

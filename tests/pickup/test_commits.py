@@ -13,9 +13,13 @@ from typing import Any
 import polars as pl
 import pytest
 
-from gateway.ledger import commits
+from gateway import clock
+from gateway.engine import PipelineCrashed
+from gateway.ledger import commits, jobs
+from gateway.pickup import committing
 from gateway.pickup.pickup import Pickup
 from gateway.pickup.waiting import NO_STORE
+from gateway.pipeline.drop import Drop, Outcome
 from gateway.store import TenantStore
 from gateway.store.table import Table
 from gateway.storekeeper import Storekeeper
@@ -272,3 +276,38 @@ def check_files(site: Site, report: dict[str, Any]) -> None:
         assert (len(content), hashlib.sha256(content).hexdigest()) == (file["bytes"], file["sha256"])
     kinds = ("accepted", "merged", "duplicate", "rejected", "withheld")
     assert report["total_rows"] == sum(report[f"{kind}_rows"] for kind in kinds)
+
+
+def test_a_job_that_is_requeued_brings_nothing_twice(
+    site: Site, engine: ContributingEngine, keeper: Storekeeper
+) -> None:
+    with storing(site, engine, keeper):
+        site.upload("bought.csv", EVENTS, "events")
+        (job,) = site.ended()
+        jobs.requeue(site.ledger, job.id, clock.now())
+        until(lambda: site.jobs()[0].commit_sequence == 2 and site.jobs()[0].status == "completed")
+    assert site.jobs()[0].duplicate_rows == 2
+    assert stored(site, "events").height == 2
+
+
+def test_a_job_at_which_the_store_fails_is_taken_out_of_the_others_way(
+    site: Site, engine: ContributingEngine, keeper: Storekeeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Storekeeper.resolve
+
+    def resolve(self: Storekeeper, commit: Commit, outcomes: dict[str, Outcome], drops: dict[str, Drop]) -> Resolved:
+        if any("bad" in file.name for outcome in outcomes.values() for file in outcome.files):
+            raise PipelineCrashed("KeyError in merge.py:1")
+        return real(self, commit, outcomes, drops)
+
+    monkeypatch.setattr(Storekeeper, "resolve", resolve)
+    monkeypatch.setattr(committing, "PAUSE_SECONDS_MAX", 0.1)
+    with storing(site, engine, keeper):
+        site.upload("bad.csv")
+        site.upload("good.csv", b"identity,Name\ncas,Cas\n")
+        bad, good = site.ended(2)
+    assert (bad.status, good.status) == ("failed", "completed")
+    assert "gateway_failure" in bad.problems_by_code
+    assert site.state(bad.drop_id) == "quarantined"
+    assert stored(site, "profiles")["identity"].to_list() == ["cas"]
+    assert commits.unfinished(site.ledger) == []
