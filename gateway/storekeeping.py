@@ -182,7 +182,7 @@ class Stores:
         self._prepared = None
         prepared = store.prepare(commit.sequence, contributions(commit))
         if prepared.repeated:
-            return Resolved({}, frozenset(), 0, taken=store.last_sequence())
+            return Resolved({}, frozenset(), 0, taken=store.last_sequence)
         held = frozenset(job for job, facts in prepared.facts.items() if facts.held)
         going = replace(commit, jobs=tuple(job for job in commit.jobs if job.job not in held))
 

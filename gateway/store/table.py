@@ -61,8 +61,6 @@ class Table:
         self.shape = shape
         self._delta: DeltaTable | None = None
         self._files: tuple[int, pl.DataFrame] | None = None
-        # To look it up takes longer than all else of a small commit; a version has one for good.
-        self._sequence: tuple[int, int] | None = None
         self.refresh()
 
     @property
@@ -91,18 +89,18 @@ class Table:
             if DeltaTable.is_deltatable(self.place.url, storage_options=options):
                 self._delta = DeltaTable(self.place.url, storage_options=options)
 
-    def has(self, sequence: int) -> bool:
-        """Whether the commit of this number has been made here."""
-        return self.last_sequence() >= sequence
-
-    def last_sequence(self) -> int:
-        """The number of the last commit that was made here; 0 before the first."""
+    @property
+    def last_sequence(self) -> int | None:
+        """The number of the last commit here."""
         if self._delta is None:
-            return 0
-        if self._sequence is None or self._sequence[0] != self.version:
-            with self.place.reached("look up the sequence"):
-                self._sequence = self.version, self._delta.transaction_version(APPLICATION) or 0
-        return self._sequence[1]
+            return None
+        with self.place.reached("look up the sequence"):
+            return self._delta.transaction_version(APPLICATION)
+
+    def has(self, sequence: int) -> bool:
+        """Whether the commit of this number, or a later one, has been made here."""
+        last = self.last_sequence
+        return last is not None and last >= sequence
 
     def files(self) -> pl.DataFrame:
         """The files of the current version, as `FILES` has them."""

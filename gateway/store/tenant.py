@@ -56,9 +56,10 @@ class TenantStore:
         for table in self.tables:
             table.refresh()
 
+    @property
     def last_sequence(self) -> int:
-        """The highest number of a commit in any of the tables; 0 before the first."""
-        return max(table.last_sequence() for table in self.tables)
+        """The greatest number that a table has, 0 when none has one: a ledger that was restored goes on after it."""
+        return max(table.last_sequence or 0 for table in self.tables)
 
     def prepare(
         self, sequence: int, contributions: list[Contribution], *, scratch: Path | None = None, write: bool = True
