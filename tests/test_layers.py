@@ -18,6 +18,8 @@ LAYERS = (
     {"alarm", "retention"},
     {"sftp"},
     {"pickup"},
+    {"storekeeper"},
+    {"storekeeping"},
     {"engine"},
     {"pipeline"},
     {"store"},
