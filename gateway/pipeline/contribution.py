@@ -18,9 +18,9 @@ from gateway.contracts.model import EventColumns, Identify
 from gateway.pipeline import json_text
 from gateway.pipeline.drop import Drop
 from gateway.pipeline.header import Header
-from gateway.pipeline.members import PAIRS, members
+from gateway.pipeline.members import KEY_ENDS, PAIRS, VALUE_ENDS, members, paired
 from gateway.pipeline.nested import nested_columns
-from gateway.pipeline.results import is_json, ndjson_line
+from gateway.pipeline.results import expressions, is_json, json_value, ndjson_line
 from gateway.pipeline.rows import PLACE, ROW
 from gateway.pipeline.rules import all_hold
 from gateway.pipeline.validate import TIME, Validated, has_value
@@ -62,20 +62,26 @@ class Written:
     escapes: bool
     aside: frozenset[str]
 
-    def objects(self, left_out: set[str], among: tuple[str, ...] = ()) -> pl.Series:
-        """The columns of each row that have a value, as a JSON object; or those of them that are `among` some.
-
-        The order of the columns is that of the contract, then by name: it does not depend on the file.
-        """
+    def valued(self, left_out: set[str]) -> list[str]:
+        """The columns that have a value: those of the contract in its order, the others by name, as in no file."""
         declared = [column.name for column in self.contract.columns]
         further = sorted(set(self.frame.columns) - {*declared, *PLACE, TIME})
-        names = [
-            name
-            for name in among or (*declared, *further)
-            if name not in left_out and name not in self.aside and has_value(self.frame[name])
-        ]
+        left_out = {*left_out, *self.aside}
+        return [name for name in (*declared, *further) if name not in left_out and has_value(self.frame[name])]
+
+    def objects(self, names: list[str]) -> pl.Series:
+        """Those of the columns that each row has a value in, as a JSON object."""
         line = ndjson_line(self.frame, self.contract, names, self.json_columns, self.escapes)
         return self.frame.select(ROW, line.alias("line"))["line"]
+
+    def pairs(self, names: list[str]) -> pl.Series:
+        """Those of the columns that each row has a value in, as PAIRS."""
+        cells = []
+        for name in names:
+            value = json_value(self.frame, name, self.contract, self.json_columns, self.escapes)
+            cells.append(pl.concat_str(expressions([f"{VALUE_ENDS}{name}{KEY_ENDS}", *value])))
+        line = pl.concat_str(cells, ignore_nulls=True).str.slice(1) if cells else pl.lit("")
+        return paired(self.frame.select(ROW, line.alias("line"))["line"])
 
     def where(self, mask: pl.Series, names: list[str] | None = None) -> Written:
         """Some of the rows, with all columns or these."""
@@ -128,8 +134,9 @@ def with_blanks(rows: Written, blanked: pl.DataFrame) -> Written:
 
 def profiles(rows: Written) -> pl.DataFrame:
     """A row of a contract of profiles: all that it says is what is known of a person."""
-    known = told_apart(rows).objects({rows.contract.identity[0]})
-    return about_somebody(rows.frame.select(TIME, ROW, *whom(rows.contract), members(known).alias("attributes")))
+    apart = told_apart(rows)
+    attributes = apart.pairs(apart.valued({rows.contract.identity[0]})).alias("attributes")
+    return about_somebody(rows.frame.select(TIME, ROW, *whom(rows.contract), attributes))
 
 
 def mixed(rows: Written, drop: Drop) -> Iterator[tuple[str, pl.DataFrame]]:
@@ -153,7 +160,7 @@ def identified(rows: Written, rule: Identify, mine: pl.Series) -> pl.DataFrame:
     known = pl.col(rule.attributes).fill_null("{}")
     if rule.columns:
         # What the object itself says of such a name counts, since it comes first.
-        beside = rows.objects(set(), among=rule.columns)
+        beside = rows.objects([name for name in rule.columns if has_value(rows.frame[name])])
         both = pl.concat_str(known.str.strip_suffix("}"), pl.lit(", "), pl.lit(beside).str.slice(1))
         known = pl.when(known == "{}").then(pl.lit(beside)).when(pl.lit(beside) == "{}").then(known).otherwise(both)
     attributes = members(rows.frame.select(known.alias("known"))["known"]).alias("attributes")
@@ -186,8 +193,8 @@ def properties(rows: Written, of_event: EventColumns) -> pl.Series:
     """What an event says beside who, what and when, as a JSON object."""
     if of_event.properties:
         return rows.frame[of_event.properties].fill_null("{}")
-    left_out = {rows.contract.identity[0], of_event.name or "", of_event.type or ""}
-    return told_apart(rows).objects(left_out)
+    apart = told_apart(rows)
+    return apart.objects(apart.valued({rows.contract.identity[0], of_event.name or "", of_event.type or ""}))
 
 
 def unique_key(rows: Written) -> pl.Expr:

@@ -101,11 +101,18 @@ def as_stored(part: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
 
 
 class Pile:
-    """The rows of one table, in the order of the file; what is more than HELD_BYTES is laid down in `path`."""
+    """The rows of one table, in the order of the file; what is more than HELD_BYTES is laid down in `folder`.
 
-    def __init__(self, path: Path, disk_free_min: int, *, by_time: bool) -> None:
-        self._path = path
-        self._runs = Runs(path, Disk(path.parent, disk_free_min), by_time=by_time)
+    Events are laid down as runs, so that any range of times can be read. Other rows keep their order, and are laid
+    down as they come: a part of a frame with lists takes as long to write as all of it.
+    """
+
+    def __init__(self, folder: Path, disk_free_min: int, *, by_time: bool) -> None:
+        self._folder = folder
+        self._disk = Disk(folder, disk_free_min)
+        self._runs = Runs(folder / "runs", self._disk, by_time=True)
+        self._by_time = by_time
+        self._files: list[Path] = []
         self._held: list[pl.DataFrame] = []
         self._held_bytes = 0
 
@@ -118,27 +125,33 @@ class Pile:
 
     def parts(self, left_out: LeftOut | None) -> Iterator[pl.DataFrame]:
         """All rows in their final order, without those that are left out, in parts that are not empty."""
-        if len(self._runs) and self._held:
-            self._lay_down()
-        for part in self._laid_down() if len(self._runs) else [joined(self._held)]:
+        for part in self._all():
             kept = part if left_out is None or not part.height else part.filter(~left_out[part[ROW].to_numpy()])
             if kept.height:
                 yield self._sorted(kept)
 
-    def _laid_down(self) -> Iterator[pl.DataFrame]:
-        if not self._runs.by_time:
-            yield from map(self._runs.run, range(len(self._runs)))
+    def _all(self) -> Iterator[pl.DataFrame]:
+        if len(self._runs) and self._held:
+            self._lay_down()
+        if len(self._runs):
+            yield from (joined(self._runs.between(*span)) for span in self._runs.ranges(RANGE_BYTES))
             return
-        for begin, end in self._runs.ranges(RANGE_BYTES):
-            yield joined(self._runs.between(begin, end))
+        yield from map(pl.read_ipc, self._files)
+        yield joined(self._held)
 
     def _lay_down(self) -> None:
-        self._path.parent.mkdir(exist_ok=True)
-        self._runs.add(self._sorted(joined(self._held)))
+        self._folder.mkdir(parents=True, exist_ok=True)
+        rows = self._sorted(joined(self._held))
+        if self._by_time:
+            self._runs.add(rows)
+        else:
+            self._disk.room_for(self._held_bytes)
+            self._files.append(self._folder / str(len(self._files)))
+            rows.write_ipc(self._files[-1])
         self._held, self._held_bytes = [], 0
 
     def _sorted(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Equal times keep the file's order (F17, F18)."""
-        if not self._runs.by_time or rows[TIME].is_sorted():
+        if not self._by_time or not rows.height or rows[TIME].is_sorted():
             return rows
         return rows.sort(TIME, maintain_order=True)

@@ -1,7 +1,7 @@
-"""The members of JSON objects, as lists of key and value: of a whole column at once, whatever its keys.
+"""The members of JSON objects, and the columns of a row, as lists of key and value.
 
-A column for each key would be quick for a few keys, and not fit into memory where each row has its own; putting
-columns together as lists of pairs takes polars ten times as long as to take texts apart.
+Of a whole column at once, whatever its keys: a column for each would not fit into memory where each row has its own.
+Polars takes texts apart ten times as fast as it puts columns together as lists, so these become texts first.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from gateway.pipeline import json_text
 from gateway.pipeline.json_text import JsonFault
 
 PAIRS = pl.List(pl.Struct({"key": pl.String, "value": pl.String}))
+# No key and no JSON text holds a control character.
+KEY_ENDS, VALUE_ENDS = "\x1e", "\x1f"
 # Deeper than any feed allows a text to be nested, and than anything that was put together of such texts.
 DEPTH_MAX = 256
 
@@ -34,9 +36,9 @@ def members(texts: pl.Series) -> pl.Series:
     `texts` are JSON objects in canonical form, none of them null.
     """
     found = texts.str.extract_all(MEMBER)
-    pairs = found.list.eval(pair_of(pl.element()))
-    odd = (found.list.join(", ").str.len_bytes() + 2 != texts.str.len_bytes()) | odd_keys(texts, pairs)
-    odd = odd.fill_null(True)
+    pairs = parted(found, '": ', key=pl.field("key").str.slice(1))
+    unread = found.list.join(", ").str.len_bytes() + 2 != texts.str.len_bytes()
+    odd = unread.fill_null(True) | odd_keys(texts, pairs)
     if not odd.any():
         return pairs
     index = odd.arg_true()
@@ -46,13 +48,20 @@ def members(texts: pl.Series) -> pl.Series:
     return pl.concat([kept, exact]).gather(places.arg_sort()).alias(texts.name)
 
 
-def pair_of(member: pl.Expr) -> pl.Expr:
-    """`"a": 1` as key and value."""
-    halves = member.str.splitn('": ', 2).struct
-    value = halves.field("field_1")
-    return pl.struct(
-        halves.field("field_0").str.slice(1).alias("key"), pl.when(value != "null").then(value).alias("value")
-    )
+def paired(texts: pl.Series) -> pl.Series:
+    """Texts of keys and values as PAIRS: KEY_ENDS behind each key, VALUE_ENDS between one pair and the next."""
+    pairs = parted(texts.str.split(VALUE_ENDS), KEY_ENDS)
+    empty = texts == ""
+    return pairs.zip_with(~empty, pl.Series([[]], dtype=PAIRS).new_from_index(0, len(texts))) if empty.any() else pairs
+
+
+def parted(found: pl.Series, between: str, *, key: pl.Expr | None = None) -> pl.Series:
+    """Lists of texts as PAIRS of what is before and behind the first `between`. A JSON null is null."""
+    pair = pl.element().str.splitn(between, 2).struct.rename_fields(["key", "value"])
+    known = pl.when(pl.field("value") != "null").then(pl.field("value")).alias("value")
+    cells = [known] if key is None else [key, known]
+    # In two steps, since each text would be taken apart once for the key and once for the value.
+    return found.list.eval(pair).list.eval(pl.element().struct.with_fields(cells))
 
 
 def odd_keys(texts: pl.Series, pairs: pl.Series) -> pl.Series:
