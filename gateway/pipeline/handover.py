@@ -87,11 +87,11 @@ def write_parquet(path: Path, schema: pl.Schema, first: pl.DataFrame, more: Iter
             yield as_stored(part, schema)
 
     if (second := next(more, None)) is None:
-        as_stored(first, schema).write_parquet(path, compression="zstd", compression_level=1)
+        as_stored(first, schema).write_parquet(path, compression="zstd", compression_level=1, statistics=False)
         return first.height
     more = chain([second], more)
     parts = register_io_source(shaped, schema=schema)
-    parts.sink_parquet(path, compression="zstd", compression_level=1, row_group_size=ROW_GROUP_ROWS)
+    parts.sink_parquet(path, compression="zstd", compression_level=1, statistics=False, row_group_size=ROW_GROUP_ROWS)
     return rows
 
 

@@ -31,9 +31,7 @@ ROW_GROUP_ROWS = 512 * 512
 Parts = Iterator[pl.DataFrame]
 
 
-def conclude(
-    drop: Drop, source: Source, judged: Judged, spool: Spool, out: Staging, problems: Problems
-) -> Concluded:
+def conclude(drop: Drop, source: Source, judged: Judged, spool: Spool, out: Staging, problems: Problems) -> Concluded:
     """Order and write what was judged."""
     spool.close()
     good, rejected = len(spool.rows), spool.rejected_count
