@@ -62,18 +62,17 @@ def same_in_each_way(body: bytes, contract: Contract, name: str, **given_to_it: 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "original")
         path.write_bytes(body)
-        drop = drop_of(path, contract, name, **given_to_it)
-        _, results, nothing = run(Path(folder), drop)
-        assert nothing == {}
-        drop = replace(drop, for_store=True)
-        outcome, with_store, whole = run(Path(folder), replace(drop, whole_bytes_max=WHOLE))
-        assert with_store == results
+        drop = drop_of(path, contract, name, for_store=True, **given_to_it)
+        outcome, _, whole = run(Path(folder), drop)
         with pytest.MonkeyPatch.context() as patch:
             for module, key, size in (*SIZES, *SMALL):
                 patch.setattr(module, key, size)
+            # How many problems are listed depends on the chunks, so results are compared between equal ones.
+            _, results, nothing = run(Path(folder), replace(drop, for_store=False))
+            assert nothing == {}
             for way in (WHOLE, BY_PIECES):
                 again, with_store, tables = run(Path(folder), replace(drop, whole_bytes_max=way))
-                assert again == outcome
+                assert contributed_by(again) == contributed_by(outcome)
                 assert with_store == results
                 assert tables.keys() == whole.keys()
                 for table, rows in tables.items():
@@ -82,8 +81,12 @@ def same_in_each_way(body: bytes, contract: Contract, name: str, **given_to_it: 
         return whole
 
 
+def contributed_by(outcome: Outcome | Suspect) -> Contributed | None:
+    return outcome.contributed if isinstance(outcome, Outcome) else None
+
+
 def told_is_there(outcome: Outcome | Suspect, tables: Tables) -> None:
-    contributed = outcome.contributed if isinstance(outcome, Outcome) else None
+    contributed = contributed_by(outcome)
     told = contributed or Contributed()
     counted = {"profiles": told.profiles, "companies": told.companies, "events": told.events}
     assert {table: rows for table, rows in counted.items() if rows} == {
