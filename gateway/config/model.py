@@ -267,6 +267,16 @@ class FeedSettings(Section):
     """What to do with the very same bytes again: "skip", "process" or "reject"."""
     result_format: Literal["same", "csv", "ndjson", "parquet"] = "same"
     """The format of the accepted rows: "same" as the drop, "csv", "ndjson" or "parquet"."""
+    unknown_identity: Literal["accept", "reject", "hold"] = "accept"
+    """An event of somebody of whom there is no profile: "accept" it with a warning, "reject" it, or "hold" the whole
+    file until the profiles are there; later files pass."""
+    hold_hours: Hours = 24
+    """How long such a file is held for its profiles; then those of its events are rejected that still have none."""
+    trigger_hours: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 72
+    """Events that are at most so old when they are uploaded are marked as such that may trigger something; none is
+    dropped for its age."""
+    activity_log_days: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 30
+    """Events that are at most so old when they are uploaded are marked for the activity log; none is dropped."""
     null_marker: str | None = None
     """A cell that holds just this blanks the stored value; an empty cell leaves it as it is."""
     drop_bytes_max: int = Field(default=5 * GIB, ge=1)

@@ -51,6 +51,7 @@ def paragraphs(contract: Contract, policy: FeedSettings) -> Iterator[str]:
         )
         yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
     yield from rules_between(contract)
+    yield from becoming(contract)
     yield from outcome_words(contract, policy)
 
 
@@ -90,6 +91,25 @@ def rules_between(contract: Contract) -> Iterator[str]:
         rules.append(f"- When {when}, only {', '.join(f'`{name}`' for name in keep.columns)} are read.")
     if rules:
         yield from ("", "## Rules", *rules)
+
+
+def becoming(contract: Contract) -> Iterator[str]:
+    """What a row brings about: a profile, a company, or an event."""
+    if not contract.identity:
+        return
+    yield from ("", "## What a row becomes")
+    whom = names(contract.identity)
+    if contract.kind == "profiles":
+        yield f"- A row creates or updates the profile of whom {whom} names; an empty cell leaves what is stored."
+        return
+    for rule in contract.identify:
+        when = " and ".join(f"`{key}` is {names(values)}" for key, values in rule.when.items())
+        known = " and ".join(f"`{name}`" for name in rule.columns)
+        beside = f", and {known}," if known else ""
+        yield f"- When {when}: the members of `{rule.attributes}`{beside} update the one that `{rule.identity}` names."
+    called = [f"`{name}`" for name in (contract.event.name, contract.event.type) if name] if contract.event else []
+    by = f"named by {', else '.join(called)}" if called else f"named `{contract.name}`"
+    yield f"- {'Any other row' if contract.identify else 'A row'} is an event of whom {whom} names, {by}."
 
 
 def names(values: tuple[str, ...]) -> str:

@@ -19,10 +19,12 @@ from gateway.errors import CutOff, DropRefused
 from gateway.pipeline import csv_lines, page, pieces, results, settle
 from gateway.pipeline import report as reports
 from gateway.pipeline.cut_off import open_quote_is_a_sign
-from gateway.pipeline.drop import Counts, Drop, Outcome, Suspect
+from gateway.pipeline.drop import Contributed, Counts, Drop, Outcome, Suspect
+from gateway.pipeline.handover import SCRATCH as HANDOVER
+from gateway.pipeline.handover import Handover
 from gateway.pipeline.histogram import spread
 from gateway.pipeline.judge import Judged, judge
-from gateway.pipeline.order import Ordered, ordered
+from gateway.pipeline.order import Concluded, Ordered, left_out_of, ordered
 from gateway.pipeline.pieces import Spool
 from gateway.pipeline.problems import Problems
 from gateway.pipeline.result_form import is_rendered, properties_of, result_columns, result_format, too_many_errors
@@ -66,18 +68,24 @@ def outcome_of(drop: Drop, staging: Path, progress: Progress = lambda status: No
         note_circumstances(drop, problems)
         source = opened(drop, staging)
         spool = Spool(staging, drop) if len(source.octets) > drop.whole_bytes_max else None
+        handover = Handover(staging, drop) if drop.for_store else None
+        render = is_rendered(source, drop)
         try:
             with open_quote_is_a_sign(source):
-                judged = judge(source, drop, problems, render=is_rendered(source, drop), keeper=spool)
+                judged = judge(source, drop, problems, render=render, keeper=spool, taker=handover)
         except CutOff as cut:
             source, problems = without_the_cut(cut, source, drop)
             spool = Spool(staging, drop) if spool else None
-            judged = judge(source, drop, problems, render=is_rendered(source, drop), keeper=spool)
+            handover = Handover(staging, drop) if handover else None
+            judged = judge(source, drop, problems, render=render, keeper=spool, taker=handover)
         progress("processing")
         if spool:
-            counts, facts, reason = pieces.conclude(drop, source, judged, spool, out, problems)
-            return finish(drop, out, started, problems, counts, facts, reasons=(reason,) if reason else ())
-        return conclude(drop, source, judged, out, started, problems)
+            done = pieces.conclude(drop, source, judged, spool, out, problems)
+        else:
+            done = conclude(drop, source, judged, out, problems)
+        reasons = (done.reason,) if done.reason else ()
+        contributed = handover.write(done.left_out) if handover and not reasons else None
+        return finish(drop, out, started, problems, done.counts, done.facts, reasons, contributed)
     except DropRefused as refusal:
         if isinstance(refusal, CutOff) and drop.on_cut_off == "hold":
             raise
@@ -95,8 +103,8 @@ def clear_scratch(staging: Path) -> None:
     found = os.listdir(staging) if staging.is_dir() else []
     for scratch in SCRATCH.intersection(found):
         (staging / scratch).unlink()
-    if pieces.FOLDER in found:
-        shutil.rmtree(staging / pieces.FOLDER, ignore_errors=True)
+    for folder in {pieces.FOLDER, HANDOVER}.intersection(found):
+        shutil.rmtree(staging / folder, ignore_errors=True)
 
 
 def without_the_cut(cut: CutOff, source: Source, drop: Drop) -> tuple[Source, Problems]:
@@ -141,9 +149,7 @@ def fresh(staging: Path, drop: Drop) -> Staging:
     return Staging(staging, drop.name + generation)
 
 
-def conclude(
-    drop: Drop, source: Source, judged: Judged, out: Staging, started: datetime, problems: Problems
-) -> Outcome:
+def conclude(drop: Drop, source: Source, judged: Judged, out: Staging, problems: Problems) -> Concluded:
     """Order and write what was judged; a feed may want none of it when too much is bad (U44, C24)."""
     total = judged.good.height + judged.rejected.height
     facts = reports.Facts(drop.path.stat().st_size)
@@ -156,7 +162,7 @@ def conclude(
     if reason := too_many_errors(drop, judged.rejected.height, total):
         problems.add_of_file("too_many_errors", reason)
         counts = Counts(total, rejected=judged.rejected.height, withheld=judged.good.height, blank=judged.blank)
-        return finish(drop, out, started, problems, counts, facts, reasons=(reason,))
+        return Concluded(counts, facts, reason)
     done = ordered(judged.good, drop.contract)
     counts = Counts(total, done.frame.height, done.merged, done.duplicates, judged.rejected.height, blank=judged.blank)
     columns = write_accepted(drop, source, judged, done, out)
@@ -167,7 +173,7 @@ def conclude(
         properties=properties_of(drop, columns),
         histogram=spread(done.frame, TIME),
     )
-    return finish(drop, out, started, problems, counts, facts)
+    return Concluded(counts, facts, left_out=left_out_of(judged.good, done))
 
 
 def write_accepted(drop: Drop, source: Source, judged: Judged, done: Ordered, out: Staging) -> list[str]:
@@ -209,6 +215,7 @@ def finish(
     counts: Counts,
     facts: reports.Facts,
     reasons: tuple[str, ...] = (),
+    contributed: Contributed | None = None,
 ) -> Outcome:
     """Write errors and report, and close the outcome. The counts must add up, or nothing is published."""
     if not counts.add_up:
@@ -219,7 +226,7 @@ def finish(
     outcome = Outcome(
         drop.job_id, "failed" if reasons else "completed", started, clock.now(), counts, tuple(out.files),
         drop.contract.name, drop.contract.sha256, reports.most_first(problems.by_code), reasons,
-        drop.duplicate_of, drop.repairs,
+        drop.duplicate_of, drop.repairs, contributed,
     )  # fmt: skip
     content = reports.report(drop, outcome, problems, facts, listed)
     shown = out.write(".report.html", lambda path: page.write(path, content, problems, facts.histogram))

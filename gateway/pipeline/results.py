@@ -101,12 +101,9 @@ def ndjson_line(
     frame: pl.DataFrame, contract: Contract, columns: list[str], json_columns: Collection[str], escapes: bool
 ) -> pl.Expr:
     """The text of a row as one JSON object."""
-    declared = contract.by_name
     parts: list[str | pl.Expr] = ["{"]
     for name in columns:
-        is_json = name in json_columns or (name in declared and declared[name].type in JSON_TYPES)
-        own = name in declared and declared[name].default is not None
-        value = [pl.col(name)] if is_json else quoted(frame, name, escapes or own)
+        value = json_value(frame, name, contract, json_columns, escapes)
         member = [f"{', ' if len(parts) > 1 else ''}{json_key(name)}: ", *value]
         # A member that some rows lack is null there as a whole; the others are put together in one go.
         parts += [pl.concat_str(expressions(member))] if frame[name].null_count() else member
@@ -115,6 +112,21 @@ def ndjson_line(
         # Rows that lack the first member begin with the comma of the next one.
         line = line.str.replace(r"^\{, ", "{")
     return line
+
+
+def json_value(
+    frame: pl.DataFrame, name: str, contract: Contract, json_columns: Collection[str], escapes: bool
+) -> list[str | pl.Expr]:
+    """The parts of a column's JSON text."""
+    column = contract.by_name.get(name)
+    own = column is not None and column.default is not None
+    return [pl.col(name)] if is_json(name, contract, json_columns) else quoted(frame, name, escapes or own)
+
+
+def is_json(name: str, contract: Contract, json_columns: Collection[str]) -> bool:
+    """Whether the text of a column is JSON as it is."""
+    column = contract.by_name.get(name)
+    return name in json_columns or (column is not None and column.type in JSON_TYPES)
 
 
 def expressions(parts: list[str | pl.Expr]) -> Iterator[pl.Expr]:

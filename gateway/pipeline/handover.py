@@ -1,0 +1,157 @@
+"""The handover to the store: what a drop brings is gathered chunk by chunk, and left in `store/` of its staging folder.
+
+Events are oldest first, and rows that repeat another one of the file are left out. Updates of profiles and companies
+are in the order of the file, since a merge goes by their times. A lot of it waits on the disk, not in memory.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from itertools import chain
+from pathlib import Path
+from typing import Final
+
+import polars as pl
+from polars.io.plugins import register_io_source
+
+from gateway.durable import sync_folder
+from gateway.pipeline.contribution import EVENT_ROWS, PROFILE_ROWS, Brought
+from gateway.pipeline.drop import Contributed, Drop
+from gateway.pipeline.order import LeftOut
+from gateway.pipeline.pieces.disk import Disk
+from gateway.pipeline.pieces.runs import Runs, joined
+from gateway.pipeline.rows import ROW
+from gateway.pipeline.validate import TIME
+
+FOLDER: Final = "store"
+# In the staging folder: what a killed try leaves goes with it.
+SCRATCH: Final = "handover"
+SCHEMAS: Final = {"profiles": PROFILE_ROWS, "companies": PROFILE_ROWS, "events": EVENT_ROWS}
+# So many bytes of rows wait in memory, by table, and so many are sorted at once.
+HELD_BYTES = 64 << 20
+RANGE_BYTES = 96 << 20
+# As polars has it where it writes a frame as a whole.
+ROW_GROUP_ROWS = 512 * 512
+
+
+class Handover:
+    """Takes what the chunks of one drop bring (see `judge.Taker`), in their order; `write` ends it."""
+
+    def __init__(self, staging: Path, drop: Drop) -> None:
+        self._drop = drop
+        self._folder = staging / FOLDER
+        scratch = staging / SCRATCH
+        self._piles = {name: Pile(scratch / name, drop.disk_free_min, by_time=name == "events") for name in SCHEMAS}
+
+    def take(self, brought: Brought) -> None:
+        for table, rows in brought.items():
+            self._piles[table].add(rows)
+
+    def write(self, left_out: LeftOut | None) -> Contributed:
+        """Leave a durable file for each table that has rows; the folder itself is not synced yet."""
+        written = {}
+        for table, pile in self._piles.items():
+            parts = pile.parts(left_out)
+            if (first := next(parts, None)) is not None:
+                self._folder.mkdir(exist_ok=True)
+                written[table] = self._write(table, first, parts)
+        if written:
+            sync_folder(self._folder)
+        policy, contract = self._drop.policy, self._drop.contract
+        return Contributed(
+            **{table: rows for table, (rows, _) in written.items()},
+            first_event=written["events"][1] if "events" in written else None,
+            accumulating=bool(contract.identify), allow_repeats=contract.allow_repeats,
+            unknown_identity=policy.unknown_identity, hold_hours=policy.hold_hours,
+        )  # fmt: skip
+
+    def _write(self, table: str, first: pl.DataFrame, more: Iterator[pl.DataFrame]) -> tuple[int, datetime]:
+        """The rows of a table as its file; how many there are, and the time of the first."""
+        path = self._folder / f"{table}.parquet"
+        rows = write_parquet(path, SCHEMAS[table], first, more)
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+        return rows, first[TIME][0].replace(tzinfo=UTC)
+
+
+def write_parquet(path: Path, schema: pl.Schema, first: pl.DataFrame, more: Iterator[pl.DataFrame]) -> int:
+    """Parts as one file; returns how many rows it has."""
+    rows = 0
+
+    def shaped(*_: object) -> Iterator[pl.DataFrame]:
+        nonlocal rows
+        for part in chain([first], more):
+            rows += part.height
+            yield as_stored(part, schema)
+
+    if (second := next(more, None)) is None:
+        as_stored(first, schema).write_parquet(path, compression="zstd", compression_level=1, statistics=False)
+        return first.height
+    more = chain([second], more)
+    parts = register_io_source(shaped, schema=schema)
+    parts.sink_parquet(path, compression="zstd", compression_level=1, statistics=False, row_group_size=ROW_GROUP_ROWS)
+    return rows
+
+
+def as_stored(part: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
+    named = part.with_columns(pl.col(TIME).dt.replace_time_zone("UTC").alias("time"), pl.col(ROW).alias("row"))
+    return named.select(list(schema))
+
+
+class Pile:
+    """The rows of one table, in the order of the file; what is more than HELD_BYTES is laid down in `folder`.
+
+    Events are laid down as runs, so that any range of times can be read. Other rows keep their order, and are laid
+    down as they come: a part of a frame with lists takes as long to write as all of it.
+    """
+
+    def __init__(self, folder: Path, disk_free_min: int, *, by_time: bool) -> None:
+        self._folder = folder
+        self._disk = Disk(folder, disk_free_min)
+        self._runs = Runs(folder / "runs", self._disk, by_time=True)
+        self._by_time = by_time
+        self._files: list[Path] = []
+        self._held: list[pl.DataFrame] = []
+        self._held_bytes = 0
+
+    def add(self, rows: pl.DataFrame) -> None:
+        """Rows of the next chunk. Raises OSError (ENOSPC) where they have no room on the disk."""
+        self._held.append(rows)
+        self._held_bytes += int(rows.estimated_size())
+        if self._held_bytes >= HELD_BYTES:
+            self._lay_down()
+
+    def parts(self, left_out: LeftOut | None) -> Iterator[pl.DataFrame]:
+        """All rows in their final order, without those that are left out, in parts that are not empty."""
+        for part in self._all():
+            kept = part if left_out is None or not part.height else part.filter(~left_out[part[ROW].to_numpy()])
+            if kept.height:
+                yield self._sorted(kept)
+
+    def _all(self) -> Iterator[pl.DataFrame]:
+        if len(self._runs) and self._held:
+            self._lay_down()
+        if len(self._runs):
+            yield from (joined(self._runs.between(*span)) for span in self._runs.ranges(RANGE_BYTES))
+            return
+        yield from map(pl.read_ipc, self._files)
+        yield joined(self._held)
+
+    def _lay_down(self) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        rows = self._sorted(joined(self._held))
+        if self._by_time:
+            self._runs.add(rows)
+        else:
+            self._disk.room_for(self._held_bytes)
+            self._files.append(self._folder / str(len(self._files)))
+            rows.write_ipc(self._files[-1])
+        self._held, self._held_bytes = [], 0
+
+    def _sorted(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Equal times keep the file's order (F17, F18)."""
+        if not self._by_time or not rows.height or rows[TIME].is_sorted():
+            return rows
+        return rows.sort(TIME, maintain_order=True)
