@@ -80,6 +80,12 @@ def test_the_benchmark_of_the_start_runs(tmp_path: Path) -> None:
     assert [result["what"] for result in benchmark("start", tmp_path)] == ["--help", "serve, first", "serve, again"]
 
 
+def test_the_benchmark_of_the_store_runs(tmp_path: Path) -> None:
+    large, small = benchmark("store", tmp_path)
+    assert sorted(large["who"]) == ["bare polars", "gateway"]
+    assert all(one["seconds"] > 0 for result in (large, small) for one in result["who"].values())
+
+
 def test_the_benchmark_of_memory_runs(tmp_path: Path) -> None:
     runs = [run for result in benchmark("memory", tmp_path) for run in result["runs"]]
     assert len(runs) == 4

@@ -1,0 +1,46 @@
+"""What a commit did with one job: the figures and row numbers that its report tells."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import polars as pl
+
+# A report names so many rows with shrinking properties, and so many new properties; the figures count all.
+ROWS_NAMED_MAX = 1_000
+NAMES_MAX = 1_000
+
+
+def _no_rows() -> pl.Series:
+    return pl.Series("row", [], dtype=pl.Int64)
+
+
+@dataclass(slots=True)
+class Facts:
+    """Of one job. Identities are counted once in it, whatever the number of its rows for them.
+
+    `new_properties` are names that no profile (or company) of the tenant has had; `duplicates` and `unknown` row
+    numbers, ascending; `shrinking` has `row` and `names` (limited), `shrinking_rows` counts all such rows.
+    `held`: its policy is "hold" and identities are unknown, so that the commit left the whole job out.
+    """
+
+    job: str
+    created: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    blanked: int = 0
+    new_properties: list[str] = field(default_factory=list)
+    new_properties_count: int = 0
+    events: int = 0
+    duplicates: pl.Series = field(default_factory=_no_rows)
+    unknown: pl.Series = field(default_factory=_no_rows)
+    unknown_identities: int = 0
+    shrinking_rows: int = 0
+    shrinking: list[tuple[int, list[str]]] = field(default_factory=list)
+    held: bool = False
+
+    def add_shrinking(self, rows: Iterable[tuple[int, list[str]]], count: int) -> None:
+        """Some more rows with shrinking properties; the first of all are kept."""
+        self.shrinking_rows += count
+        self.shrinking = sorted([*self.shrinking, *rows])[:ROWS_NAMED_MAX]
