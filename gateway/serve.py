@@ -29,6 +29,7 @@ from gateway.pickup.pickup import Pickup
 from gateway.retention.sweeping import Sweeping
 from gateway.sftp.listener import SftpListener
 from gateway.sftp.process import FOLLOW_SECONDS, be_fair
+from gateway.storekeeper import Storekeeper
 
 if TYPE_CHECKING:
     from gateway.sftp.processes import Processes
@@ -62,7 +63,8 @@ async def serve(live: LiveSettings, engine: Engine, announce: Announce) -> None:
         stopping = stop_on_signals(engine)
         try:
             await asyncio.to_thread(write_samples, settings)
-            pickup = Pickup(live, ledger, engine)
+            keeper = keeper_of(settings)
+            pickup = Pickup(live, ledger, engine, keeper)
             await asyncio.to_thread(pickup.finish_earlier)
             beside = (Alarm(live, ledger), Sweeping(live, ledger))
             for thread in beside:
@@ -73,6 +75,8 @@ async def serve(live: LiveSettings, engine: Engine, announce: Announce) -> None:
                 await asyncio.to_thread(pickup.stop, JOBS_DRAIN_SECONDS)
                 for thread in beside:
                     await asyncio.to_thread(thread.stop)
+                if keeper is not None:
+                    keeper.stop()
         finally:
             engine.stop()
             ledger.close()
@@ -119,6 +123,12 @@ def listener_of(live: LiveSettings, ledger: Ledger, pickup: Pickup, lock: int) -
     from gateway.sftp.processes import Processes
 
     return Processes(live, ledger, pickup, lock)
+
+
+def keeper_of(settings: Settings) -> Storekeeper | None:
+    """Who takes jobs into the store; nobody where there is none."""
+    store = settings.gateway.store
+    return Storekeeper(settings.store_url, store.options) if store.enabled else None
 
 
 def holding_names(settings: Settings) -> AbstractContextManager[None]:

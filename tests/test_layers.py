@@ -18,6 +18,7 @@ LAYERS = (
     {"alarm", "retention"},
     {"sftp"},
     {"pickup"},
+    {"storekeeper"},
     {"engine"},
     {"pipeline"},
     {"store"},

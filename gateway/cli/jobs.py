@@ -69,7 +69,8 @@ def job(job_id: str, as_json: bool, root: Path) -> None:
     with opened_ledger(root) as ledger:
         found = ledger_jobs.find(ledger, job_id)
         drop = ledger_drops.get(ledger, found.drop_id)
-        transitions = history(ledger, found.id, drop.id, *([drop.upload_id] if drop.upload_id else []))
+        commit = f"{found.tenant}/{found.commit_sequence}" if found.commit_sequence else None
+        transitions = history(ledger, *[one for one in (found.id, drop.id, drop.upload_id, commit) if one])
     show_one(found.to_dict(), job_facts(found), transitions, as_json)
 
 
@@ -182,6 +183,7 @@ def job_facts(found: JobRow) -> list[tuple[str, Any]]:
         ("rows", counts),
         ("problems", problems),
         ("failed because", "; ".join(found.reason_for_failure)),
+        ("store", f"commit {found.commit_sequence} of the tenant" if found.commit_sequence else None),
         ("same bytes as", found.duplicate_of),
         ("repairs", found.repairs),
         ("repaired", repaired_so_far(found)),

@@ -24,7 +24,8 @@ ENDED = ("completed", "failed")
 class JobRow:
     """One row of `jobs`. Times are aware, in UTC; `filename` is below `inbox/<feed>/`; `elapsed_time` is in seconds.
 
-    `outcome` is what the pipeline returned, as JSON, from pending_refresh on.
+    `outcome` is what the pipeline returned, as JSON, from pending_refresh on; `commit_sequence` the tenant's commit
+    that takes, or took, what it brings into the store.
     """
 
     id: str
@@ -60,6 +61,7 @@ class JobRow:
     repaired_rows: int
     outcome: str | None
     outbox_swept_at: datetime | None
+    commit_sequence: int | None
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON: times as the ledger writes them, and without the staged outcome."""
@@ -252,7 +254,17 @@ def return_to_queue(ledger: Ledger, job_id: str, reason: str, now: datetime) -> 
 def requeue(ledger: Ledger, job_id: str, now: datetime) -> None:
     """An ended job runs again on its archived bytes, under the same id. LedgerError when it has not ended."""
     with ledger.transaction():
-        move(ledger, job_id, ENDED, "queued", now, "requeued by an operator", tries=0, outbox_swept_at=None)
+        move(
+            ledger,
+            job_id,
+            ENDED,
+            "queued",
+            now,
+            "requeued by an operator",
+            tries=0,
+            outbox_swept_at=None,
+            commit_sequence=None,
+        )
         drops.reopen(ledger, get(ledger, job_id).drop_id, "its job was requeued")
 
 

@@ -10,6 +10,7 @@ from sqlite_utils.migrations import Migrations
 from gateway.ledger.states import (
     AUDIT_RESULTS,
     AUDITED,
+    COMMIT_STATES,
     DROP_KINDS,
     DROP_STATES,
     HOLDS,
@@ -248,6 +249,57 @@ def m002_views_for_ops(db: sqlite_utils.Database) -> None:
         GROUP BY tenant, feed
         ORDER BY tenant, feed;
     """
+    for statement in split(statements):
+        db.execute(statement)
+
+
+@ledger_migrations()
+def m003_commits(db: sqlite_utils.Database) -> None:
+    statements = f"""
+    CREATE TABLE commits (                   -- into the store: of all jobs of a tenant that could go together
+        tenant TEXT NOT NULL,
+        sequence INTEGER NOT NULL CHECK (sequence >= 1), -- the version of the tables' application transaction
+        state TEXT NOT NULL {one_of("state", COMMIT_STATES)},
+        begun_at TEXT NOT NULL {TIME.format("begun_at")},
+        ended_at TEXT {TIME.format("ended_at")},
+        jobs TEXT NOT NULL CHECK (json_valid(jobs)), -- in order, with the policies that they were resolved by
+        created INTEGER NOT NULL DEFAULT 0,  -- profiles and companies that it made
+        tries INTEGER NOT NULL DEFAULT 0,    -- how often it could not be made
+        error TEXT,                          -- why, the last time
+        PRIMARY KEY (tenant, sequence),
+        CHECK (state <> 'committed' OR ended_at IS NOT NULL)
+    ) STRICT, WITHOUT ROWID;
+    -- One at a time for each tenant.
+    CREATE UNIQUE INDEX commits_unfinished ON commits (tenant) WHERE state IN ('begun', 'resolved');
+    CREATE INDEX commits_that_created ON commits (tenant, begun_at) WHERE created > 0;
+    ALTER TABLE jobs ADD COLUMN commit_sequence INTEGER; -- the commit that takes it into the store
+    CREATE INDEX jobs_of_commit ON jobs (tenant, commit_sequence) WHERE commit_sequence IS NOT NULL;
+    CREATE TABLE transitions_of_commits (
+        id INTEGER PRIMARY KEY,
+        at TEXT NOT NULL {TIME.format("at")},
+        kind TEXT NOT NULL CHECK (kind IN ('upload', 'drop', 'job', 'commit')),
+        subject TEXT NOT NULL,               -- id of the upload, drop or job; `<tenant>/<sequence>` of the commit
+        old TEXT,                            -- NULL: it was created
+        new TEXT NOT NULL,
+        reason TEXT
+    ) STRICT;
+    INSERT INTO transitions_of_commits SELECT id, at, kind, subject, old, new, reason FROM transitions;
+    DROP TABLE transitions;
+    ALTER TABLE transitions_of_commits RENAME TO transitions;
+    CREATE INDEX transitions_of ON transitions (subject, id);
+    CREATE TRIGGER transitions_are_never_changed BEFORE UPDATE ON transitions
+        BEGIN SELECT RAISE (ABORT, 'transitions are append-only'); END;
+    CREATE TRIGGER transitions_are_kept BEFORE DELETE ON transitions
+        WHEN OLD.at >= coalesce((SELECT since FROM transitions_kept), '')
+        BEGIN SELECT RAISE (ABORT, 'transitions are append-only; the sweep deletes those older than ledger_days'); END;
+    CREATE VIEW unfinished_commits AS
+        SELECT commits.tenant, sequence, state, begun_at AS since, commits.tries, error,
+               CAST((julianday('now') - julianday(begun_at)) * 86400 AS INTEGER) AS seconds, count(jobs.id) AS jobs
+        FROM commits LEFT JOIN jobs ON jobs.tenant = commits.tenant AND commit_sequence = sequence
+        WHERE state IN ('begun', 'resolved')
+        GROUP BY commits.tenant, sequence
+        ORDER BY begun_at;
+    """  # noqa: S608 - only constraints of our own are put in.
     for statement in split(statements):
         db.execute(statement)
 

@@ -46,4 +46,9 @@ AUDITED = (
     "left out",  # more came at once than is written
 )
 AUDIT_RESULTS = ("ok", "refused", "failed")
+COMMIT_STATES = (
+    "begun",  # its jobs are staged; nothing of it is in the store
+    "resolved",  # their outcomes are decided against the store; a part of it may be there
+    "committed",  # all of it is in the store
+)
 JOB_STATUSES = ("queued", "validating", "processing", "pending_refresh", "completed", "failed")

@@ -60,6 +60,7 @@ def describe(settings: Settings, ledger: Ledger, job: JobRow, row: DropRow, sha2
         on_cut_off=on_cut_off(row),
         disk_free_min=settings.gateway.limits.disk_reserve_bytes,
         whole_bytes_max=whole_bytes_max(settings.gateway.engine),
+        for_store=settings.gateway.store.enabled,
     )
     return Described(drop, failure)
 

@@ -16,7 +16,7 @@ from gateway import clock
 from gateway.config import FeedSettings, Settings
 from gateway.engine import LASTS, Engine, EngineStopped, PipelineCrashed
 from gateway.errors import DropRefused, WorkerDied
-from gateway.ledger import Ledger, drops, holds, jobs
+from gateway.ledger import Ledger, commits, drops, holds, jobs
 from gateway.ledger.drops import DropRow
 from gateway.ledger.jobs import JobRow
 from gateway.pickup import waiting
@@ -133,12 +133,17 @@ class Passage:
     def in_order(self, drop: DropRow, outcome: Outcome) -> Decided | None:
         """For publication, unless profiles go before these events and nobody has released them from that."""
         released = drop.held_for == "profiles" and drop.decided is not None
-        if outcome.counts.accepted and not released:
+        if outcome.counts.accepted and not released and not self.is_in_the_store():
             profiles = goes_before(self.settings, self.ledger, drop)
             if profiles is not None:
                 hold_behind(self.ledger, drops.get(self.ledger, drop.id), profiles)
                 return None
         return Decided(self.settings, self.job, drop, outcome, self.staging)
+
+    def is_in_the_store(self) -> bool:
+        """Whether its commit is decided: to wait any longer would be for nothing."""
+        was_taken = self.job.commit_sequence is not None
+        return was_taken and commits.state_of(self.ledger, self.job.id) in ("resolved", "committed")
 
     @property
     def outbox(self) -> Path:

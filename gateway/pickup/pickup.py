@@ -25,6 +25,7 @@ from gateway.ledger.jobs import JobRow
 from gateway.ledger.turn_lock import TENANT
 from gateway.pickup import sequence
 from gateway.pickup.claim import finish_claims
+from gateway.pickup.committing import Committer
 from gateway.pickup.landing import finish_landings
 from gateway.pickup.passage import Passage
 from gateway.pickup.publication import Publisher
@@ -32,6 +33,7 @@ from gateway.pickup.scan import Scan
 from gateway.pickup.turns import Turns
 from gateway.pickup.waiting import Statuses
 from gateway.pickup.watch import Watch
+from gateway.storekeeper import Storekeeper
 
 log = structlog.get_logger()
 
@@ -44,7 +46,7 @@ WALK_SPACING_TIMES = 10
 class Pickup:
     """Starts, wakes and drains the scan and the slots. Everything that must last is in the ledger."""
 
-    def __init__(self, live: LiveSettings, ledger: Ledger, engine: Engine) -> None:
+    def __init__(self, live: LiveSettings, ledger: Ledger, engine: Engine, keeper: Storekeeper | None = None) -> None:
         self._live = live
         self._ledger = ledger
         self._engine = engine
@@ -60,6 +62,7 @@ class Pickup:
         self._turns = Turns(live.current.gateway.engine.workers)
         self._unpublished: deque[JobRow] = deque()
         self._publisher = Publisher(ledger, self._see_ended)
+        self._committer = Committer(ledger, keeper, self._publisher.take, self._see_ended)
         self._threads: list[threading.Thread] = []
 
     def finish_earlier(self) -> None:
@@ -73,6 +76,7 @@ class Pickup:
         """Begin; the engine has a warm worker."""
         self._watch.follow(self._live.current)
         self._publisher.start()
+        self._committer.start()
         slots = [(f"slot-{number}", self._slot) for number in range(self._live.current.gateway.engine.workers)]
         if self._engine.has_patient:
             slots.append(("slot-patient", partial(self._slot, patient=True)))
@@ -96,6 +100,7 @@ class Pickup:
             for thread in self._threads:
                 thread.join()
         if self._threads:
+            self._committer.stop(max(deadline - time.monotonic(), 0))
             self._publisher.stop()
 
     def wake(self) -> None:
@@ -209,7 +214,7 @@ class Pickup:
         if decided is None:
             self._see_ended([job.id])
         else:
-            self._publisher.take(decided)
+            self._committer.take(decided)
             # Another slot may take a job of the tenant now.
             self._tell_slots()
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from gateway import clock
 from gateway.config import FeedSettings
@@ -25,7 +25,7 @@ class Drop:
     off: it comes back as a Suspect, is refused whole, or is processed as far as it is whole. In one that is `proven` to
     have arrived whole, a last record that is cut is a bad row like any other, and all else refuses it.
     `disk_free_min` is how many bytes of the disk stay free when it is expanded, or read by pieces, which is the way of
-    a text of more than `whole_bytes_max`.
+    a text of more than `whole_bytes_max`. `for_store`: what it brings to the store is left in the staging folder.
     """
 
     job_id: str
@@ -48,6 +48,7 @@ class Drop:
     on_cut_off: OnCutOff = "refuse"
     disk_free_min: int = 0
     whole_bytes_max: int = 1 << 30
+    for_store: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +94,34 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
+class Contributed:
+    """What a job left below `store/` in its staging folder, and how the store shall take it.
+
+    profiles, companies, events: how many rows, each in a file of that name; there is no file where there is none.
+    first_event: the time of the oldest event. accumulating: its profile rows are identify records (U109 to U119).
+    The others are the contract's and the feed's policies.
+    """
+
+    profiles: int = 0
+    companies: int = 0
+    events: int = 0
+    first_event: datetime | None = None
+    accumulating: bool = False
+    allow_repeats: bool = False
+    unknown_identity: Literal["accept", "reject", "hold"] = "accept"
+    hold_hours: float = 0
+
+    @property
+    def rows(self) -> int:
+        return self.profiles + self.companies + self.events
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a pipeline run returns. `files` are in the order of their publication: the report is last."""
+    """What a pipeline run returns. `files` are in the order of their publication: the report is last.
+
+    `contributed` is None for a job that brings nothing to a store: it failed, repeats another one, or there is none.
+    """
 
     job_id: str
     status: Literal["completed", "failed"]
@@ -108,6 +135,7 @@ class Outcome:
     reason_for_failure: tuple[str, ...] = ()
     duplicate_of: str | None = None
     repairs: str | None = None
+    contributed: Contributed | None = None
 
     @property
     def elapsed_time(self) -> float:
@@ -117,6 +145,8 @@ class Outcome:
     def to_json(self) -> str:
         """The outcome as the ledger keeps it while it waits to be published."""
         plain = asdict(self) | {"start_time": clock.text(self.start_time), "end_time": clock.text(self.end_time)}
+        if plain["contributed"] and plain["contributed"]["first_event"]:
+            plain["contributed"]["first_event"] = clock.text(plain["contributed"]["first_event"])
         return json.dumps(plain)
 
     @staticmethod
@@ -131,5 +161,14 @@ class Outcome:
                 "counts": Counts(**plain["counts"]),
                 "files": tuple(StagedFile(**file) for file in plain["files"]),
                 "reason_for_failure": tuple(plain["reason_for_failure"]),
+                "contributed": contributed_from(plain.get("contributed")),
             }
         )
+
+
+def contributed_from(plain: Mapping[str, Any] | None) -> Contributed | None:
+    """As an outcome's JSON has it."""
+    if plain is None:
+        return None
+    first = plain["first_event"]
+    return Contributed(**{**plain, "first_event": clock.moment(first) if first else None})

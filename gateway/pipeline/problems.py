@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, get_args
@@ -126,6 +126,19 @@ class Problems:
             summary.row, summary.line, summary.value = row, line, value
             first = [{"row": row, "line": line, "value": value, "message": message, "hint": summary.hint}]
         self._count(code, level, column, count, first)
+
+    def add_remark(self, code: str, message: str, count: int) -> dict[str, Any]:
+        """One remark of the file as a whole about so many of its rows, and counted for each. Returns its entry."""
+        level, hint = CODES[code].level, CODES[code].hint
+        entry = dict.fromkeys(SCHEMA) | {"level": level, "code": code, "message": message, "hint": hint}
+        self._of_file.append(entry)
+        self._count(code, level, None, count, [entry])
+        return entry
+
+    def take_back(self, groups: Iterable[Group], by_code: Mapping[str, int], by_column: Mapping[str, int]) -> None:
+        """Go on from what an earlier run has told: its groups and counts, without the list."""
+        self._groups = {(group.code, group.column, group.level): group for group in groups}
+        self.by_code, self.by_column = Counter(by_code), Counter(by_column)
 
     def listed(self) -> pl.DataFrame:
         """The problems of the file, then those of its rows in order: a frame of SCHEMA."""

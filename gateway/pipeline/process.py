@@ -16,7 +16,7 @@ from gateway import clock
 from gateway.contracts.codes import CODES
 from gateway.durable import sync_folder
 from gateway.errors import CutOff, DropRefused
-from gateway.pipeline import csv_lines, page, pieces, results
+from gateway.pipeline import csv_lines, page, pieces, results, settle
 from gateway.pipeline import report as reports
 from gateway.pipeline.cut_off import open_quote_is_a_sign
 from gateway.pipeline.drop import Counts, Drop, Outcome, Suspect
@@ -224,6 +224,8 @@ def finish(
     content = reports.report(drop, outcome, problems, facts, listed)
     shown = out.write(".report.html", lambda path: page.write(path, content, problems, facts.histogram))
     content["files"].append(reports.file_facts(shown))
+    if drop.for_store and not reasons and not drop.duplicate_of:
+        settle.leave(out.folder, problems, facts.histogram)
     text = reports.report_text(content)
     out.write(".report.json", lambda path: path.write_text(text, encoding="utf-8"))
     sync_folder(out.folder)

@@ -61,6 +61,8 @@ class Table:
         self.shape = shape
         self._delta: DeltaTable | None = None
         self._files: tuple[int, pl.DataFrame] | None = None
+        # To look it up takes longer than all else of a small commit; a version has one for good.
+        self._sequence: tuple[int, int] | None = None
         self.refresh()
 
     @property
@@ -91,11 +93,16 @@ class Table:
 
     def has(self, sequence: int) -> bool:
         """Whether the commit of this number has been made here."""
+        return self.last_sequence() >= sequence
+
+    def last_sequence(self) -> int:
+        """The number of the last commit that was made here; 0 before the first."""
         if self._delta is None:
-            return False
-        with self.place.reached("look up the sequence"):
-            last = self._delta.transaction_version(APPLICATION)
-        return last is not None and last >= sequence
+            return 0
+        if self._sequence is None or self._sequence[0] != self.version:
+            with self.place.reached("look up the sequence"):
+                self._sequence = self.version, self._delta.transaction_version(APPLICATION) or 0
+        return self._sequence[1]
 
     def files(self) -> pl.DataFrame:
         """The files of the current version, as `FILES` has them."""

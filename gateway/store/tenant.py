@@ -58,6 +58,10 @@ class TenantStore:
         for table in self.tables:
             table.refresh()
 
+    def last_sequence(self) -> int:
+        """The highest number of a commit in any of the tables; 0 before the first."""
+        return max(table.last_sequence() for table in self.tables)
+
     def prepare(
         self, sequence: int, contributions: list[Contribution], *, scratch: Path | None = None, write: bool = True
     ) -> Prepared:

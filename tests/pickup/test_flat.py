@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
 from gateway.ledger import connection
+from gateway.pickup.pickup import Pickup
+from gateway.storekeeper import Storekeeper
 from tests.pickup.conftest import Site, until
+from tests.pickup.contributing import ContributingEngine
 
 EVENTS = b"identity,evtName,ts\nann,Seen,1767225600\n"
 READS = re.compile(r"\s*(SELECT|UPDATE|DELETE)")
 # A search by nothing but whose it is.
 ALL_OF_ONE = re.compile(r"\((tenant=\?)?( AND )?(feed=\?)?\)$")
 # An index over what is under way only, and not over what has ended.
-PARTIAL = re.compile(r"CREATE INDEX (\w+) .*WHERE", re.DOTALL)
+PARTIAL = re.compile(r"CREATE (?:UNIQUE )?INDEX (\w+) .*WHERE", re.DOTALL)
 
 
+@pytest.mark.parametrize("has_store", [False, True])
 def test_every_statement_on_a_drops_way_goes_by_an_index(
-    make_site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
+    make_site: Callable[..., Site], monkeypatch: pytest.MonkeyPatch, has_store: bool
 ) -> None:
     statements: set[str] = set()
     original = connection.connected
@@ -34,7 +38,7 @@ def test_every_statement_on_a_drops_way_goes_by_an_index(
 
     monkeypatch.setattr(connection, "connected", traced)
     site = make_site()
-    with site.picking_up():
+    with storing(site) if has_store else site.picking_up():
         for number in range(2):
             site.upload(f"{number}.csv")
             site.upload(f"{number}.csv", EVENTS, "events")
@@ -42,7 +46,23 @@ def test_every_statement_on_a_drops_way_goes_by_an_index(
         until(lambda: ended(site.settings.ledger_path) == 6)
     statements = {one for one in statements if READS.match(one) and "sqlite_master" not in one}
     assert len(statements) > 20
+    assert any("UPDATE commits" in one for one in statements) == has_store
     assert walks(site.settings.ledger_path, statements) == []
+
+
+@contextmanager
+def storing(site: Site) -> Iterator[None]:
+    """A pickup whose jobs go into a store."""
+    engine, keeper = ContributingEngine(1), Storekeeper(site.settings.store_url, {})
+    engine.start()
+    pickup = Pickup(site.live, site.ledger, engine, keeper)
+    pickup.start()
+    try:
+        yield
+    finally:
+        pickup.stop()
+        engine.stop()
+        keeper.stop()
 
 
 def ended(ledger: Path) -> int:

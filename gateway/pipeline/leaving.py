@@ -1,0 +1,113 @@
+"""Rows that leave the accepted file after it was staged: the store has them already, or does not take them.
+
+What the job brings to the store tells the order of the accepted rows; the drop itself is read again for the bytes of
+those that are rejected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import IO, Final
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from gateway.pipeline import results
+from gateway.pipeline.drop import Drop
+from gateway.pipeline.histogram import Bucket, Histogram
+from gateway.pipeline.judge import read
+from gateway.pipeline.problems import SCHEMA, Problems
+from gateway.pipeline.rows import LINE, ROW, place_of
+from gateway.pipeline.source import Source, opened
+
+TABLES: Final = ("profiles", "companies", "events")
+Places = NDArray[np.int64]
+
+
+def accepted_rows(folder: Path, count: int) -> pl.DataFrame:
+    """`row`, `time` of the accepted rows in their order, by what they bring to the store: oldest first, then by row."""
+    found = [folder / f"{table}.parquet" for table in TABLES]
+    rows = pl.concat([pl.read_parquet(path, columns=["row", "time"]) for path in found if path.exists()])
+    if rows.height != count:
+        raise AssertionError(f"{rows.height:,} rows go to the store, and {count:,} are accepted")
+    return rows.sort("time", "row")
+
+
+def without(source: Path, places: Places, target: Path) -> None:
+    """The accepted file without the records at these places (0 is the first)."""
+    if source.suffix == ".parquet":
+        kept = pl.scan_parquet(source).with_row_index("place").filter(~pl.col("place").is_in(places.tolist()))
+        kept.drop("place").sink_parquet(target)
+        return
+    gone = set(places.tolist())
+    with source.open("rb") as file, target.open("wb") as kept_file:
+        is_csv = source.suffix == ".csv"
+        for at, record in enumerate(records(file) if is_csv else file):
+            # The header of a CSV is no row.
+            if at - is_csv not in gone:
+                kept_file.write(record)
+
+
+def records(file: IO[bytes]) -> Iterator[bytes]:
+    """The records of a CSV as we write it: a line break inside quotes ends none."""
+    pending = b""
+    for line in file:
+        pending += line
+        if not pending.count(b'"') % 2:
+            yield pending
+            pending = b""
+
+
+def opened_again(drop: Drop, scratch: Path) -> Source:
+    """The drop as it was read before."""
+    return opened(as_judged(drop), scratch)
+
+
+def as_judged(drop: Drop) -> Drop:
+    """Whatever was cut off has been judged, and is no accepted row."""
+    return replace(drop, on_cut_off="proven", for_store=False)
+
+
+def places_of(source: Source, drop: Drop, rows: pl.Series) -> tuple[bytes, pl.DataFrame]:
+    """The header as it came, and the PLACE columns of these rows."""
+    header, _, pieces = read(source, as_judged(drop), Problems(0))
+    wanted = rows.implode()
+    found = (place_of(piece.records, piece.first_row).filter(pl.col(ROW).is_in(wanted)) for piece in pieces)
+    return header.raw, pl.concat(found)
+
+
+def reject(source: Source, header: bytes, places: pl.DataFrame, before: Path | None, target: Path) -> None:
+    """Write the rejected file with these rows, byte for byte, behind those that are in `before`."""
+    with target.open("wb") as file:
+        file.write(before.read_bytes() if before else results.head_of_rejected(source, header))
+        results.append_rejected(source, places, file)
+
+
+def problems_of(places: pl.DataFrame, events: Path, code: str, message: str, hint: str) -> pl.DataFrame:
+    """A problem for each of the rejected rows, which names whom its event is of."""
+    people = pl.read_parquet(events, columns=["row", "namespace", "identity"])
+    told = places.select(row=ROW, line=LINE).join(people, on="row", how="left", maintain_order="left")
+    return told.select(
+        "row", "line", level=pl.lit("error"), column="namespace", code=pl.lit(code), value="identity",
+        message=pl.lit(message), hint=pl.lit(hint),
+    ).cast(pl.Schema(SCHEMA))  # fmt: skip
+
+
+def append_errors(before: Path | None, found: pl.DataFrame, target: Path) -> None:
+    """errors.csv with these problems behind those that are in `before`."""
+    results.write_errors(found, target)
+    if before is not None:
+        _, _, lines = target.read_bytes().partition(b"\n")
+        target.write_bytes(before.read_bytes() + lines)
+
+
+def thinned(histogram: Histogram, times: pl.Series) -> Histogram | None:
+    """The histogram without rows of these times; None when no row is left."""
+    starts = pl.Series([bucket.start for bucket in histogram.buckets], dtype=times.dtype).to_physical().to_numpy()
+    at = np.searchsorted(starts, times.to_physical().to_numpy(), side="right") - 1
+    gone = np.bincount(np.clip(at, 0, None), minlength=len(starts))
+    left = [Bucket(one.start, one.count - int(less)) for one, less in zip(histogram.buckets, gone, strict=True)]
+    return replace(histogram, buckets=tuple(left)) if any(one.count for one in left) else None

@@ -1,0 +1,236 @@
+"""Settling: the results of a staged job are finished with what the store says of it.
+
+The pipeline leaves in `<staging>/store/` what that takes, beside the rows for the store: `told.json`, with the problems
+and the histogram of the page. What is finished goes to `<staging>/settled/`, and nothing that was staged is changed:
+so it can be done again after a kill.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import polars as pl
+
+from gateway import clock
+from gateway.contracts.codes import CODES
+from gateway.durable import sync_folder, write
+from gateway.pipeline import leaving, page
+from gateway.pipeline.drop import Drop, Outcome, StagedFile
+from gateway.pipeline.histogram import Bucket, Histogram
+from gateway.pipeline.problems import Group, Problems
+from gateway.pipeline.report import PROBLEMS_SHOWN, file_facts, most_first, order_facts, report_text
+from gateway.pipeline.staging import Staging
+from gateway.pipeline.validate import TIME
+
+if TYPE_CHECKING:
+    # Whoever only leaves something here does without the store.
+    from gateway.store import Facts
+
+FOLDER: Final = "store"
+SETTLED: Final = "settled"
+TOLD: Final = "told.json"
+ORDER: Final = ("rejected", "accepted", "errors", "report.html", "report.json")
+
+
+def leave(staging: Path, problems: Problems, histogram: Histogram | None) -> None:
+    """Keep what the page of a report is made of beside what the job brings to the store."""
+    told = {
+        "listed_max": problems.listed_max,
+        "is_cut": problems.is_cut,
+        "groups": [asdict(group) for group in problems.groups()],
+        "histogram": told_of(histogram) if histogram else None,
+    }
+    (staging / FOLDER).mkdir(exist_ok=True)
+    write(staging / FOLDER / TOLD, json.dumps(told).encode())
+
+
+def settled(staging: Path, outcome: Outcome, facts: Facts, rejecting: Drop | None = None) -> Outcome:
+    """The outcome of a job as the store has decided it; its report tells the facts. Can be repeated.
+
+    `rejecting` is the drop where events of unknown identities are rejected.
+    """
+    shutil.rmtree(staging / SETTLED, ignore_errors=True)
+    (staging / SETTLED).mkdir()
+    return Settling(staging, outcome, facts, rejecting).settled()
+
+
+class Settling:
+    """The results of one job while they are finished."""
+
+    def __init__(self, staging: Path, outcome: Outcome, facts: Facts, rejecting: Drop | None) -> None:
+        self.staging = staging
+        self.outcome = outcome
+        self.facts = facts
+        self.rejecting = rejecting
+        self.content: dict[str, Any] = json.loads((staging / "report.json").read_text(encoding="utf-8"))
+        self.problems, self.histogram = problems_of(staging, self.content)
+        self.counts = outcome.counts
+        self.out = Staging(staging / SETTLED, prefix_of(outcome))
+        self.dropped: set[str] = set()
+
+    def settled(self) -> Outcome:
+        refused = self.facts.unknown if self.rejecting else self.facts.unknown.clear()
+        if len(self.facts.duplicates) or len(refused):
+            self.leave_out(refused)
+        tell(self.content, self.facts)
+        warn(self.content, self.problems, self.facts, rejected=bool(self.rejecting))
+        return self.reported()
+
+    def leave_out(self, refused: pl.Series) -> None:
+        """Duplicates of stored events, and what the feed does not take, leave the accepted rows."""
+        gone = pl.concat([self.facts.duplicates, refused]).unique()
+        rows = leaving.accepted_rows(self.staging / FOLDER, self.counts.accepted)
+        is_gone = rows["row"].is_in(gone.implode())
+        self.count(len(refused), len(gone))
+        if len(refused):
+            self.reject(refused)
+        self.rewrite_accepted(is_gone)
+        kept = rows.filter(~is_gone).rename({"time": TIME})
+        kept = kept.with_columns(pl.col(TIME).dt.replace_time_zone(None))
+        self.content["order"] = order_facts(kept, TIME, self.content["order"]["rows_moved"])
+        if self.histogram:
+            self.histogram = leaving.thinned(self.histogram, rows.filter(is_gone)["time"])
+
+    def count(self, refused: int, gone: int) -> None:
+        before = self.counts
+        self.counts = replace(
+            before, accepted=before.accepted - gone, rejected=before.rejected + refused,
+            duplicate=before.duplicate + gone - refused,
+        )  # fmt: skip
+        if not self.counts.add_up:
+            raise AssertionError(f"rows do not add up: {self.counts}")
+        for name in ("accepted", "rejected", "duplicate"):
+            self.content[f"{name}_rows"] = getattr(self.counts, name)
+
+    def reject(self, refused: pl.Series) -> None:
+        """The rejected file and errors.csv have these rows too, behind those that were rejected before."""
+        if (drop := self.rejecting) is None:
+            return
+        before, source = self.staged("rejected"), leaving.opened_again(drop, self.staging / SETTLED)
+        header, places = leaving.places_of(source, drop, refused)
+        self.out.write(f".rejected.{source.format}", lambda path: leaving.reject(source, header, places, before, path))
+        code = CODES["unknown_identity"]
+        found = leaving.problems_of(
+            places, self.staging / FOLDER / "events.parquet", code.name, code.meaning, code.hint
+        )
+        self.problems.add(found)
+        self.content["problems"] = [*self.content["problems"], *found.head(PROBLEMS_SHOWN).to_dicts()][:PROBLEMS_SHOWN]
+        if not self.problems.is_cut:
+            self.out.write(".errors.csv", lambda path: leaving.append_errors(self.staged("errors"), found, path))
+
+    def rewrite_accepted(self, is_gone: pl.Series) -> None:
+        before = self.staged("accepted")
+        if before is None:
+            return
+        if not self.counts.accepted:
+            self.dropped.add(before.name)
+            return
+        places = is_gone.arg_true().to_numpy().astype(np.int64)
+        self.out.write(f".{before.name}", lambda path: leaving.without(before, places, path))
+
+    def staged(self, role: str) -> Path | None:
+        """What the pipeline has staged in that role."""
+        names = [file.staged for file in self.outcome.files if file.staged.split(".")[0] == role]
+        return self.staging / names[0] if names else None
+
+    def reported(self) -> Outcome:
+        """Page and report, of the files as they are now."""
+        files = self.files()
+        original = [file for file in self.content["files"] if file["role"] == "original"]
+        results = [file for file in files if not file.name.endswith((".report.html", ".report.json"))]
+        self.content["files"] = [*original, *map(file_facts, results)]
+        content = self.content
+        shown = self.out.write(".report.html", lambda path: page.write(path, content, self.problems, self.histogram))
+        content["files"].append(file_facts(shown))
+        text = report_text(content)
+        self.out.write(".report.json", lambda path: path.write_text(text, encoding="utf-8"))
+        sync_folder(self.out.folder)
+        sync_folder(self.staging)
+        return replace(
+            self.outcome, counts=self.counts, files=self.files(), problems_by_code=dict(content["problems_by_code"])
+        )
+
+    def files(self) -> tuple[StagedFile, ...]:
+        """Those that are finished, and of the staged ones those that stay as they are; the report last."""
+        by_role = {role_of(file): file for file in self.outcome.files if file.staged not in self.dropped}
+        by_role |= {role_of(file): replace(file, staged=f"{SETTLED}/{file.staged}") for file in self.out.files}
+        return tuple(by_role[role] for role in ORDER if role in by_role)
+
+
+def tell(content: dict[str, Any], facts: Facts) -> None:
+    """What the store made of the rows (C2, C3, C9 to C11)."""
+    content["properties"] |= {"created": facts.new_properties, "blanked": facts.blanked}
+    content["store"] = {
+        "created": facts.created,
+        "updated": facts.updated,
+        "unchanged": facts.unchanged,
+        "events": facts.events,
+        "unknown_identities": facts.unknown_identities,
+    }
+
+
+def warn(content: dict[str, Any], problems: Problems, facts: Facts, *, rejected: bool) -> None:
+    """What is worth a look, each once with the number of its rows."""
+    if (count := len(facts.unknown)) and not rejected:
+        people = counted(facts.unknown_identities, "person or company", "people or companies")
+        message = f"{counted(count, 'event is', 'events are')} of {people} of whom there is no profile"
+        note(problems, content, "unknown_identity", f"{message}; the first is in row {facts.unknown[0]:,}", count)
+    if count := facts.shrinking_rows:
+        row, names = facts.shrinking[0]
+        message = f"{counted(count, 'record lacks or blanks', 'records lack or blank')} properties that were set before"
+        named = ", ".join(names[:10])
+        note(problems, content, "shrinking_properties", f"{message}; the first is row {row:,}: {named}", count)
+    content["problems_by_code"] = most_first(problems.by_code)
+    content["problems_by_column"] = most_first(problems.by_column)
+
+
+def note(problems: Problems, content: dict[str, Any], code: str, message: str, count: int) -> None:
+    """One remark about so many rows, in the report's list and on its page."""
+    entry = problems.add_remark(code, message, count)
+    content["problems"] = [entry, *content["problems"]][:PROBLEMS_SHOWN]
+
+
+def counted(count: int, one: str, more: str) -> str:
+    return f"{count:,} {one if count == 1 else more}"
+
+
+def problems_of(staging: Path, content: Mapping[str, Any]) -> tuple[Problems, Histogram | None]:
+    """What the pipeline has found in the drop, as far as the page shows it, and the histogram of its rows."""
+    told = json.loads((staging / FOLDER / TOLD).read_text(encoding="utf-8"))
+    groups = [Group(**group) for group in told["groups"]]
+    problems = Problems(0 if told["is_cut"] else told["listed_max"])
+    problems.take_back(groups, content["problems_by_code"], content["problems_by_column"])
+    return problems, histogram_of(told["histogram"])
+
+
+def told_of(histogram: Histogram) -> dict[str, Any]:
+    return {"width": histogram.width, "buckets": [(clock.text(one.start), one.count) for one in histogram.buckets]}
+
+
+def histogram_of(told: Mapping[str, Any] | None) -> Histogram | None:
+    """The inverse of `told_of`."""
+    if told is None:
+        return None
+    return Histogram(told["width"], tuple(Bucket(clock.moment(start), count) for start, count in told["buckets"]))
+
+
+def prefix_of(outcome: Outcome) -> str:
+    """What the names of its results begin with."""
+    return outcome.files[-1].name.removesuffix(".report.json")
+
+
+def role_of(file: StagedFile) -> str:
+    """One of ORDER."""
+    name = file.staged.rpartition("/")[2]
+    return name if name.startswith("report.") else name.split(".")[0]
+
+
+def warm_up() -> None:
+    """Compile the page's template: the first report should find it so."""
+    page.template()

@@ -1,0 +1,334 @@
+"""The storekeeper: a process that resolves staged jobs against the store and commits them, one tenant at a time.
+
+It keeps the tables of the tenants open, so that a small commit is quick, and it is the only process of a gateway that
+writes to the store: who serves SFTP imports neither polars nor deltalake. One that dies is replaced; what it had in
+hand is begun again, and the tables themselves say what of it was there already.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import datetime
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from gateway import clock
+from gateway.engine import (
+    ALLOCATOR,
+    GARBAGE_OBJECTS,
+    OOM_SCORE,
+    READY,
+    SPAWN,
+    Crash,
+    PipelineCrashed,
+    end_with_parent,
+    where_it_was_raised,
+)
+from gateway.errors import StoreError, StoreUnreachable, WorkerDied
+from gateway.pipeline.drop import Drop, Outcome
+
+if TYPE_CHECKING:
+    from gateway.store import Contribution, Prepared, TenantStore
+
+TENANTS_OPEN_MAX = 64
+SETTLED_AT_ONCE_MAX = 16
+STORE = "store"
+"""The folder below a job's staging with what it brings to the store."""
+
+
+@dataclass(frozen=True, slots=True)
+class StagedJob:
+    """A job that can go into the store: where its results are staged, and the policies that it is resolved by."""
+
+    job: str
+    feed: str
+    as_of: datetime
+    staging: Path
+    unknown_identity: Literal["accept", "reject", "hold"] = "accept"
+    allow_repeats: bool = False
+    accumulating: bool = False
+
+    def to_plain(self) -> dict[str, Any]:
+        """As the ledger keeps it with the commit."""
+        plain = {name: getattr(self, name) for name in ("job", "feed", "unknown_identity", "allow_repeats")}
+        return plain | {
+            "as_of": clock.text(self.as_of), "staging": str(self.staging), "accumulating": self.accumulating,
+        }  # fmt: skip
+
+    @staticmethod
+    def from_plain(plain: Mapping[str, Any]) -> StagedJob:
+        """The inverse of `to_plain`."""
+        return StagedJob(**{**plain, "as_of": clock.moment(plain["as_of"]), "staging": Path(plain["staging"])})
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """A commit of one tenant, under its number, of these jobs in their order."""
+
+    tenant: str
+    sequence: int
+    jobs: tuple[StagedJob, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Resolve:
+    """Ask for a commit to be resolved; the outcomes are of its jobs, by id.
+
+    `drops` are of those jobs whose events are rejected where they are of somebody unknown.
+    """
+
+    commit: Commit
+    outcomes: Mapping[str, Outcome]
+    drops: Mapping[str, Drop]
+
+
+@dataclass(frozen=True, slots=True)
+class Make:
+    """Ask for a resolved commit to be made."""
+
+    commit: Commit
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """Of each job its outcome as the store has decided it; `held` are those that must wait for profiles.
+
+    `created` counts the profiles and companies that are new. `taken`: the store has a commit of that number already,
+    and this one is the last that it has; nothing is decided.
+    """
+
+    outcomes: Mapping[str, Outcome]
+    held: frozenset[str]
+    created: int
+    taken: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """The commit is in the store, durable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unavailable:
+    """The store could not be used; in words."""
+
+    message: str
+    hint: str
+
+
+Answer = Resolved | Made | Unavailable | Crash
+A = TypeVar("A", Resolved, Made)
+
+
+class Storekeeper:
+    """Our end of the process. For one thread at a time; `stop` from any."""
+
+    def __init__(self, url: str, options: Mapping[str, str]) -> None:
+        self._url = url
+        self._options = dict(options)
+        self._lock = threading.Lock()
+        self._keeper: Keeper | None = None
+        self._stopped = False
+
+    def launch(self) -> None:
+        """Start the process, which warms up meanwhile."""
+        self._living()
+
+    def resolve(self, commit: Commit, outcomes: Mapping[str, Outcome], drops: Mapping[str, Drop]) -> Resolved:
+        """Decide the outcomes of a commit's jobs.
+
+        Raises StoreUnreachable, WorkerDied when the process ended, and PipelineCrashed for a bug of ours.
+        """
+        return self._ask(Resolve(commit, outcomes, drops), Resolved)
+
+    def make(self, commit: Commit) -> None:
+        """Put a resolved commit into the store; what is there of it already stays. Raises as `resolve`."""
+        self._ask(Make(commit), Made)
+
+    def stop(self) -> None:
+        """End the process at once, also when it is at work."""
+        with self._lock:
+            self._stopped = True
+            if self._keeper is not None:
+                self._keeper.end()
+
+    def pid(self) -> int | None:
+        """The process's id, None when none runs."""
+        with self._lock:
+            return self._keeper.pid if self._keeper is not None and self._keeper.is_alive() else None
+
+    def _ask(self, question: Resolve | Make, kind: type[A]) -> A:
+        answer = self._living().ask(question)
+        if isinstance(answer, Unavailable):
+            raise StoreUnreachable(answer.message, hint=answer.hint)
+        if isinstance(answer, Crash):
+            raise PipelineCrashed(answer.where)
+        if not isinstance(answer, kind):
+            raise WorkerDied("the storekeeper has answered another question")
+        return answer
+
+    def _living(self) -> Keeper:
+        """The process, or a new one in its place when it has died."""
+        with self._lock:
+            if self._stopped:
+                raise WorkerDied("the storekeeper was stopped")
+            if self._keeper is None or not self._keeper.is_alive():
+                self._keeper = Keeper(self._url, self._options)
+            return self._keeper
+
+
+class Keeper:
+    """One process and our end of its pipe."""
+
+    def __init__(self, url: str, options: dict[str, str]) -> None:
+        self._pipe, theirs = SPAWN.Pipe()
+        os.environ |= {name: value for name, value in ALLOCATOR.items() if name not in os.environ}
+        self._process = SPAWN.Process(target=keep, args=(theirs, url, options), name="gateway-store", daemon=True)
+        self._process.start()
+        # With their end closed here, the end of the process is the end of the pipe.
+        theirs.close()
+        self._ready = False
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid or 0
+
+    def is_alive(self) -> bool:
+        return self._process.is_alive()
+
+    def ask(self, question: Resolve | Make) -> Answer:
+        """WorkerDied when the process ends before it answers."""
+        try:
+            while not self._ready:
+                self._ready = self._pipe.recv() == READY
+            self._pipe.send(question)
+            answer: Answer = self._pipe.recv()
+        except (EOFError, OSError) as error:
+            self._process.join()
+            raise WorkerDied(f"the storekeeper ended in the middle (exit code {self._process.exitcode})") from error
+        return answer
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.join()
+
+
+def keep(pipe: Connection, url: str, options: dict[str, str]) -> None:
+    """The main function of the process: questions come in by the pipe, answers go out."""
+    # As in a worker: the gateway drains, and ends this process.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    Path("/proc/self/oom_score_adj").write_text(OOM_SCORE)
+    threading.Thread(target=end_with_parent, name="parent-watch", daemon=True).start()
+    gc.disable()
+    with tempfile.TemporaryDirectory() as folder:
+        warm_up(folder)
+    gc.freeze()
+    gc.set_threshold(GARBAGE_OBJECTS)
+    gc.enable()
+    stores = Stores(url, options)
+    pipe.send(READY)
+    while True:
+        try:
+            question = pipe.recv()
+        except EOFError:
+            return
+        pipe.send(answer_of(stores, question))
+
+
+def answer_of(stores: Stores, question: Resolve | Make) -> Answer:
+    """What the store says. Of what is raised in our own code only the place goes out: it may quote rows."""
+    try:
+        return stores.resolve(question) if isinstance(question, Resolve) else stores.make(question.commit)
+    except StoreError as error:
+        return Unavailable(str(error).removesuffix(error.hint).rstrip(), error.hint)
+    except Exception as error:  # A bug of ours, which must not end the process.
+        return Crash(where_it_was_raised(error))
+
+
+def warm_up(folder: str) -> None:
+    """Load and compile everything: the first commit should find it so."""
+    from gateway.pipeline import settle
+    from gateway.store import TenantStore
+
+    settle.warm_up()
+    store = TenantStore(folder, "warm")
+    store.commit(store.prepare(1, []))
+
+
+class Stores:
+    """The tenants' stores in this process, and the commit that is prepared."""
+
+    def __init__(self, url: str, options: Mapping[str, str]) -> None:
+        self._url = url
+        self._options = options
+        self._open: dict[str, TenantStore] = {}
+        self._prepared: tuple[Commit, Prepared] | None = None
+        self._threads = ThreadPoolExecutor(SETTLED_AT_ONCE_MAX, "settling")
+
+    def resolve(self, question: Resolve) -> Resolved:
+        """Decide the outcomes, and leave the reports of the jobs finished in their staging."""
+        from gateway.pipeline.settle import settled
+
+        commit, store = question.commit, self._store(question.commit.tenant)
+        self._prepared = None
+        prepared = store.prepare(commit.sequence, contributions(commit))
+        if prepared.repeated:
+            return Resolved({}, frozenset(), 0, taken=store.last_sequence())
+        held = frozenset(job for job, facts in prepared.facts.items() if facts.held)
+        going = replace(commit, jobs=tuple(job for job in commit.jobs if job.job not in held))
+
+        def settle(one: StagedJob) -> Outcome:
+            job = one.job
+            return settled(one.staging, question.outcomes[job], prepared.facts[job], question.drops.get(job))
+
+        # They mostly wait for the disk, which does for many at once what it does for one.
+        outcomes = dict(zip((one.job for one in going.jobs), self._threads.map(settle, going.jobs), strict=True))
+        self._prepared = going, prepared
+        return Resolved(outcomes, held, sum(prepared.facts[job.job].created for job in going.jobs))
+
+    def make(self, commit: Commit) -> Made:
+        store = self._store(commit.tenant)
+        before, self._prepared = self._prepared, None
+        if before is not None and before[0] == commit:
+            prepared = before[1]
+        else:
+            prepared = store.prepare(commit.sequence, contributions(commit))
+        store.commit(prepared)
+        return Made()
+
+    def _store(self, tenant: str) -> TenantStore:
+        """The one that was used last is the last to be closed."""
+        from gateway.store import TenantStore
+
+        store = self._open.pop(tenant, None) or TenantStore(self._url, tenant, self._options)
+        self._open[tenant] = store
+        if len(self._open) > TENANTS_OPEN_MAX:
+            del self._open[next(iter(self._open))]
+        return store
+
+
+def contributions(commit: Commit) -> list[Contribution]:
+    """The jobs as the store takes them, in their order."""
+    from gateway.store import Contribution
+
+    return [
+        Contribution(
+            one.job, one.feed, one.as_of, one.staging / STORE, one.unknown_identity, one.allow_repeats,
+            one.accumulating,
+        )
+        for one in commit.jobs
+    ]  # fmt: skip
+
+
+def jobs_of(plain: Sequence[Mapping[str, Any]]) -> tuple[StagedJob, ...]:
+    """The jobs of a commit as the ledger keeps them."""
+    return tuple(map(StagedJob.from_plain, plain))

@@ -1,0 +1,273 @@
+"""What staged jobs bring goes into the store, together and once, before their results are published."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from gateway.ledger import commits
+from gateway.pickup.pickup import Pickup
+from gateway.pickup.waiting import NO_STORE
+from gateway.store import TenantStore
+from gateway.store.table import Table
+from gateway.storekeeper import Commit, Resolved, Storekeeper
+from tests.pickup.conftest import PROFILES, Site, until
+from tests.pickup.contributing import ContributingEngine
+
+EVENTS = b"identity,evtName,ts\nann,Bought,1700000000\nzed,Bought,1700000001\n"
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[ContributingEngine]:
+    made = ContributingEngine(1)
+    made.start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture
+def keeper(site: Site) -> Iterator[Storekeeper]:
+    made = Storekeeper(site.settings.store_url, {})
+    yield made
+    made.stop()
+
+
+@contextmanager
+def storing(site: Site, engine: ContributingEngine, keeper: Storekeeper) -> Iterator[Pickup]:
+    pickup = Pickup(site.live, site.ledger, engine, keeper)
+    pickup.finish_earlier()
+    pickup.start()
+    try:
+        yield pickup
+    finally:
+        pickup.stop()
+
+
+def stored(site: Site, table: str) -> pl.DataFrame:
+    store = TenantStore(site.settings.store_url, "acme")
+    found: Table = getattr(store, table)
+    return found.scan(found.files()["path"]).collect()
+
+
+def commits_of(site: Site) -> list[tuple[int, str]]:
+    found = site.ledger.rows("SELECT sequence, state FROM commits ORDER BY sequence")
+    return [(row["sequence"], row["state"]) for row in found]
+
+
+def test_what_was_accepted_is_in_the_store_when_its_report_is_there(
+    site: Site, engine: ContributingEngine, keeper: Storekeeper
+) -> None:
+    with storing(site, engine, keeper):
+        site.upload("people.csv")
+        site.ended(1)
+        site.upload("bought.csv", EVENTS, "events")
+        people, bought = site.ended(2)
+    assert sorted(stored(site, "profiles")["identity"]) == ["ann", "bob"]
+    assert sorted(stored(site, "events")["identity"]) == ["ann", "zed"]
+    assert commits_of(site) == [(1, "committed"), (2, "committed")]
+    assert (people.commit_sequence, bought.commit_sequence) == (1, 2)
+    assert site.transitions("acme/1") == ["begun", "resolved", "committed"]
+
+
+def test_the_report_tells_what_the_store_made_of_the_rows(
+    site: Site, engine: ContributingEngine, keeper: Storekeeper
+) -> None:
+    with storing(site, engine, keeper):
+        site.upload("people.csv")
+        site.ended(1)
+        site.upload("again.csv", b"identity,Name,Team\nann,Ann,red\ncas,Cas,\n")
+        site.ended(2)
+        site.upload("bought.csv", EVENTS, "events")
+        site.ended(3)
+    again, bought = site.report("again.csv"), site.report("bought.csv", "events")
+    assert again["store"] | {"events": 0} == again["store"]
+    assert (again["store"]["created"], again["store"]["updated"], again["store"]["unchanged"]) == (1, 1, 0)
+    assert again["properties"]["created"] == ["Team"]
+    assert bought["problems_by_code"]["unknown_identity"] == 1
+    assert "1 event is of 1 person or company of whom there is no profile" in bought["problems"][0]["message"]
+    page = (site.outbox / "again.csv.report.html").read_text()
+    assert "1 is new, 1 was updated" in page
+
+
+def test_what_brings_nothing_is_published_without_a_commit(
+    site: Site, engine: ContributingEngine, keeper: Storekeeper
+) -> None:
+    with storing(site, engine, keeper):
+        site.upload("people.csv", b"no such header\n1\n")
+        (job,) = site.ended()
+    assert (job.status, job.commit_sequence, commits_of(site)) == ("failed", None, [])
+    assert commits.last_sequence(site.ledger, "acme") == 0
+
+
+def test_a_store_that_cannot_be_reached_keeps_jobs_staged_and_everybody_can_see_why(
+    site: Site, engine: ContributingEngine, keeper: Storekeeper
+) -> None:
+    in_the_way = Path(site.settings.store_url)
+    in_the_way.write_text("no folder")
+    with storing(site, engine, keeper):
+        site.upload("people.csv")
+        told = site.status("people.csv", "profiles")
+        (commit,) = site.ledger.rows("SELECT * FROM unfinished_commits")
+        assert [job.status for job in site.jobs()] == ["pending_refresh"]
+        assert not (site.outbox / "people.csv.report.json").exists()
+        in_the_way.unlink()
+        (job,) = site.ended()
+        until(lambda: "people.csv.status.json" not in site.outbox_names("profiles"))
+    assert (told["held_for"], told["reason"]) == ("store", NO_STORE)
+    assert (commit["state"], commit["jobs"]) == ("begun", 1)
+    assert "cannot be reached" in commit["error"]
+    assert "store.url" in commit["error"]
+    assert job.accepted_rows == stored(site, "profiles").height == 2
+
+
+def test_what_waits_for_the_store_is_committed_after_a_restart(
+    site: Site, engine: ContributingEngine, keeper: Storekeeper
+) -> None:
+    in_the_way = Path(site.settings.store_url)
+    in_the_way.write_text("no folder")
+    with storing(site, engine, keeper):
+        for number in range(3):
+            site.upload(f"{number}.csv", PROFILES + b"cas,%d\n" % number)
+        until(lambda: [job.status for job in site.jobs()] == ["pending_refresh"] * 3)
+        until(lambda: commits.unfinished(site.ledger))
+    in_the_way.unlink()
+    again = Storekeeper(site.settings.store_url, {})
+    with storing(site, engine, again):
+        ended = site.ended(3)
+    assert {job.status for job in ended} == {"completed"}
+    assert stored(site, "profiles").height == 3
+    assert commits.unfinished(site.ledger) == []
+
+
+def test_a_storekeeper_that_dies_is_replaced_and_the_commit_is_made_once(
+    site: Site, engine: ContributingEngine, keeper: Storekeeper
+) -> None:
+    with storing(site, engine, keeper):
+        site.upload("people.csv")
+        site.ended(1)
+        os.kill(keeper.pid() or 0, signal.SIGKILL)
+        site.upload("more.csv", b"identity,Name\ncas,Cas\n")
+        site.ended(2)
+    assert [job.status for job in site.jobs()] == ["completed", "completed"]
+    assert stored(site, "profiles").height == 3
+
+
+def test_jobs_that_wait_together_go_in_one_commit(
+    site: Site, engine: ContributingEngine, keeper: Storekeeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = Storekeeper.resolve
+
+    def slow(self: Storekeeper, commit: Commit, *arguments: Any) -> Resolved:
+        # The first commit waits until the others are staged.
+        until(lambda: sum(job.status == "pending_refresh" for job in site.jobs()) >= 4 or commit.sequence > 1)
+        return real(self, commit, *arguments)
+
+    monkeypatch.setattr(Storekeeper, "resolve", slow)
+    with storing(site, engine, keeper):
+        for number in range(4):
+            site.upload(f"{number}.csv", PROFILES + b"cas,%d\n" % number)
+        ended = site.ended(4)
+    assert [job.commit_sequence for job in ended] == [1, 2, 2, 2]
+    assert commits_of(site) == [(1, "committed"), (2, "committed")]
+
+
+def test_a_ledger_that_is_older_than_the_store_goes_on_above_what_the_store_has(
+    site: Site, engine: ContributingEngine, keeper: Storekeeper
+) -> None:
+    with storing(site, engine, keeper):
+        site.upload("people.csv")
+        site.ended(1)
+    with site.ledger.transaction() as connection:
+        connection.execute("UPDATE jobs SET commit_sequence = NULL")
+        connection.execute("DELETE FROM commits")
+    with storing(site, engine, Storekeeper(site.settings.store_url, {})):
+        site.upload("more.csv", b"identity,Name\ncas,Cas\n")
+        site.ended(2)
+    assert commits_of(site) == [(2, "committed")]
+    assert stored(site, "profiles").height == 3
+
+
+def test_events_are_held_for_unknown_people_until_their_profiles_are_there(
+    site: Site, engine: ContributingEngine, keeper: Storekeeper
+) -> None:
+    engine.policies["events"] = {"unknown_identity": "hold", "hold_hours": 24}
+    with storing(site, engine, keeper):
+        held = site.upload("bought.csv", EVENTS, "events")
+        told = site.status("bought.csv", "events")
+        later = site.upload("people.csv")
+        until(lambda: site.state(later) == "done")
+        until(lambda: site.transitions(held).count("held") == 2)
+        until(lambda: site.outbox_names("events") == ["bought.csv.status.json"])
+        site.upload("others.csv", b"identity,Name\nzed,Zed\n")
+        until(lambda: site.state(held) == "done")
+    del engine.policies["events"]
+    assert (told["held_for"], told["state"]) == ("profiles", "held")
+    assert told["until"] is not None
+    assert told["reason"] == "there is no profile yet of some whom these events are of"
+    assert sorted(stored(site, "events")["identity"]) == ["ann", "zed"]
+
+
+def test_duplicates_of_stored_events_leave_the_accepted_file(
+    site: Site, engine: ContributingEngine, keeper: Storekeeper
+) -> None:
+    new = b"ann,Left,1700000002\n"
+    with storing(site, engine, keeper):
+        site.upload("bought.csv", EVENTS, "events")
+        site.ended(1)
+        site.upload("more.csv", EVENTS + new, "events")
+        site.upload("again.csv", EVENTS + b"\n", "events")
+        _, more, again = site.ended(3)
+    assert (more.accepted_rows, more.duplicate_rows, more.total_rows) == (1, 2, 3)
+    assert (again.accepted_rows, again.duplicate_rows, again.total_rows) == (0, 2, 2)
+    accepted = site.outbox.parent / "events" / "more.csv.accepted.csv"
+    assert accepted.read_text().splitlines()[1:] == ["ann,Left,1700000002"]
+    report = site.report("more.csv", "events")
+    assert report["order"]["first"] == report["order"]["last"] == "2023-11-14T22:13:22.000000Z"
+    check_files(site, report)
+    assert "again.csv.accepted.csv" not in site.outbox_names("events")
+    check_files(site, site.report("again.csv", "events"))
+    assert stored(site, "events").height == 3
+
+
+@pytest.mark.parametrize("has_bad_row", [False, True])
+def test_events_of_people_whom_nobody_knows_are_rejected_where_the_feed_says_so(
+    site: Site, engine: ContributingEngine, keeper: Storekeeper, has_bad_row: bool
+) -> None:
+    engine.policies["events"] = {"unknown_identity": "reject"}
+    bad = b",Bought,1700000000\n" if has_bad_row else b""
+    with storing(site, engine, keeper):
+        site.upload("people.csv")
+        site.ended(1)
+        site.upload("bought.csv", EVENTS + bad + b'"bob",Left,1700000009\n', "events")
+        _, job = site.ended(2)
+    del engine.policies["events"]
+    outbox = site.outbox.parent / "events"
+    assert (job.accepted_rows, job.rejected_rows, job.total_rows) == (2, 1 + has_bad_row, 3 + has_bad_row)
+    assert job.problems_by_code["unknown_identity"] == 1
+    assert (outbox / "bought.csv.rejected.csv").read_bytes() == EVENTS.split(b"\n")[0] + b"\n" + bad + (
+        b"zed,Bought,1700000001\n"
+    )
+    errors = (outbox / "bought.csv.errors.csv").read_text().splitlines()
+    assert [line.split(",")[:2] for line in errors if "unknown_identity" in line] == [["2", "3"]]
+    assert "zed" in errors[-1]
+    assert len((outbox / "bought.csv.accepted.csv").read_text().splitlines()) == 3
+    check_files(site, site.report("bought.csv", "events"))
+    assert sorted(stored(site, "events")["identity"]) == ["ann", "bob"]
+
+
+def check_files(site: Site, report: dict[str, Any]) -> None:
+    """Every result that the report names is there, as it says, and its counts add up."""
+    outbox = site.outbox.parent / report["feed"]
+    for file in report["files"][1:]:
+        content = (outbox / file["name"]).read_bytes()
+        assert (len(content), hashlib.sha256(content).hexdigest()) == (file["bytes"], file["sha256"])
+    kinds = ("accepted", "merged", "duplicate", "rejected", "withheld")
+    assert report["total_rows"] == sum(report[f"{kind}_rows"] for kind in kinds)
