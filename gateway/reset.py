@@ -82,11 +82,10 @@ def reset(settings: Settings, ledger: Ledger, tenant: str) -> None:
         with ledger.transaction():
             refuse(settings, ledger, tenant)
             before = clock.now()
-            uploads = resets.unfinished_uploads(ledger, tenant)
             resets.begin(ledger, tenant, before)
         empty(store_of(settings, tenant))
-        for upload in uploads:
-            spool_path(settings, upload.id).unlink(missing_ok=True)
+        for upload_id in resets.expired(ledger, tenant):
+            spool_path(settings, upload_id).unlink(missing_ok=True)
         for drop in resets.leaving(ledger, tenant):
             with holding(drop.name):
                 take_leaving(settings, ledger, drop)

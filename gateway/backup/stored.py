@@ -60,14 +60,14 @@ def pin_store(settings: Settings) -> StoredFiles:
 
 def files_of(table: Path) -> Iterator[Path]:
     """The files of a table's newest version, and the log up to it."""
-    # Only where there is a store: deltalake takes a while.
+    # Only where there is a store: polars and deltalake take a while.
+    import polars as pl
     from deltalake import DeltaTable
 
     if not DeltaTable.is_deltatable(str(table)):
         return
     delta = DeltaTable(str(table))
-    for uri in delta.file_uris():
-        yield Path(uri.removeprefix("file://"))
+    yield from (table / path for path in pl.DataFrame(delta.get_add_actions(flatten=True))["path"])
     # Not `_last_checkpoint`, which is written over; readers find the last one without it.
     for entry in sorted((table / LOG).iterdir()):
         version = entry.name.partition(".")[0]

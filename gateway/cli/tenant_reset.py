@@ -30,8 +30,9 @@ def reset(name: str, yes: bool, root: Path) -> None:
 
     settings = settings_of(root, name)
     with opened_ledger(root) as ledger:
+        lines = lines_of(plan(settings, ledger, name))
         click.echo(f"Of tenant '{name}' these will go, for good:")
-        for line in lines_of(plan(settings, ledger, name)):
+        for line in lines:
             click.echo(f"  {line}")
         if not yes and click.prompt(f"Type '{name}' to go on", default="", show_default=False) != name:
             click.echo("Nothing was changed.")

@@ -106,6 +106,14 @@ def unfinished_uploads(ledger: Ledger, tenant: str) -> list[UploadRow]:
     return [uploads.get(ledger, row["id"]) for row in found]
 
 
+def expired(ledger: Ledger, tenant: str) -> list[str]:
+    """The ids of the uploads that resets have ended."""
+    found = ledger.rows(
+        "SELECT id FROM uploads WHERE tenant = ? AND state = 'expired' AND reason = ?", (tenant, REASON)
+    )
+    return [row["id"] for row in found]
+
+
 def marks(ledger: Ledger, tenant: str) -> int:
     """How many files of the tenant would be taken for duplicates if they came again."""
     found = ledger.row(
