@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from gateway import clock
 from gateway.config import Settings, load
@@ -69,7 +70,7 @@ class Site:
             if is_in_ledger:
                 commits.resolve(ledger, commit, [{"job": job_id}], {}, facts[0].created, now)
                 commits.finish(ledger, commit, now)
-            ended = {"end_time": now, "contract": "people", "contract_sha256": "c" * 64}
+            ended: dict[str, Any] = {"end_time": now, "contract": "people", "contract_sha256": "c" * 64}
             jobs.move(ledger, job_id, ("pending_refresh",), "completed", now, **ended)
             drops.finish(ledger, drop.id, "done", None)
         finally:

@@ -8,6 +8,7 @@ import pytest
 
 from gateway import clock
 from gateway.backup import backup
+from gateway.backup import stored as stored_files
 from gateway.backup.backup import Backup, back_up
 from gateway.backup.restore import restore
 from gateway.backup.stored import StoredFiles
@@ -79,7 +80,7 @@ def test_no_commit_is_made_between_the_copy_of_the_ledger_and_the_look_at_the_st
         with writing(site.root / "data", "acme", wait=False) as had:
             return not had
 
-    real_copy, real_pin = Ledger.copy_to, backup.pin_store
+    real_copy, real_pin = Ledger.copy_to, stored_files.pin_store
 
     def copy_to(ledger: Ledger, path: Path) -> None:
         order.append(("ledger", is_held()))

@@ -15,7 +15,7 @@ from deltalake import CommitProperties, WriterProperties
 
 from gateway.errors import StoreError
 from gateway.store.table import NO_HOOKS, Table
-from gateway.store.table_log import sum_up
+from gateway.store.table_log import CHECKPOINT_EVERY, sum_up
 from gateway.store.tenant import TenantStore
 
 # What a file of events should have; a file of a quarter of it is not small.
@@ -110,9 +110,9 @@ def vacuum_table(table: Table, horizon: timedelta) -> int:
 
 
 def shorten_logs(store: TenantStore) -> None:
-    """Sum up the log of each table, and remove its entries that are older than a day."""
+    """Sum up the log of each table that has a long one, and remove its entries that are older than a day."""
     for table in store.tables:
-        if table.is_there and table.version > 0:
+        if table.is_there and table.version >= CHECKPOINT_EVERY:
             with table.place.reached("shorten the log"):
                 sum_up(table.delta, table.place.folder)
 
