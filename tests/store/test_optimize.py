@@ -150,7 +150,6 @@ def test_a_store_tends_itself_when_small_files_have_piled_up_and_vacuums_once_a_
     done = schedule.keep_up(stored.store, now + timedelta(hours=1))
     assert (done.months, done.files_after, done.removed) == (["2024-03"], 1, 0)
     replaced = on_disk(stored.store.events)
-    monkeypatch.setattr(optimize, "HORIZON", timedelta(hours=1))
     old = (now - timedelta(days=30)).timestamp()
     stray = folder_of(stored.store.events) / "month=2024-03" / "part-of-a-cut-off-commit.zstd.parquet"
     stray.write_bytes(b"")
