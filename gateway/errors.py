@@ -8,6 +8,7 @@ GatewayError
 ├── StoreError         the store cannot take or give what was asked for
 │   ├── StoreUnreachable  its disk or service does not answer: what waits for it waits on
 │   └── StoreContended    somebody else has written to a table in the meantime: resolve and try again
+├── ResetRefused       a tenant that must not be reset, or not now
 ├── BackupError        a backup that cannot be taken, or that must not be trusted
 ├── UploadRefused      an SFTP request that the gateway turns away, told to the client in words
 ├── DropRefused        a whole drop turned away: the partner's report says why
@@ -39,6 +40,10 @@ class LedgerError(GatewayError):
 
 class AlreadyServing(GatewayError):
     """Another gateway process holds the lock of this data directory."""
+
+
+class ResetRefused(GatewayError):
+    """A tenant is not reset: it is none for tests, or something of it is under way. Nothing was changed."""
 
 
 class BackupError(GatewayError):

@@ -14,7 +14,7 @@ LAYERS = (
     {"__main__"},
     {"cli"},
     {"serve"},
-    {"backup"},
+    {"backup", "reset"},
     {"alarm", "retention"},
     {"sftp"},
     {"pickup"},

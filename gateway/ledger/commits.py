@@ -196,6 +196,27 @@ def last_sequence(ledger: Ledger, tenant: str) -> int:
     return int(found["sequence"]) if found else 0
 
 
+def last_that_created(ledger: Ledger, tenant: str) -> int:
+    """The number of the last commit that is done and made profiles or companies; 0 when none did."""
+    found = ledger.row(
+        "SELECT sequence FROM commits INDEXED BY commits_that_created WHERE tenant = ? AND created > 0 "
+        "AND state = 'committed' ORDER BY begun_at DESC LIMIT 1",
+        (tenant,),
+    )
+    return int(found["sequence"]) if found else 0
+
+
+def cut(ledger: Ledger, commit: CommitRow, reason: str) -> None:
+    """In the copy of a ledger: a commit that was under way is none of it; its jobs run again."""
+    with ledger.transaction() as connection:
+        free_jobs(connection, commit.tenant, commit.sequence)
+        connection.execute(
+            "DELETE FROM commits WHERE tenant = ? AND sequence = ? AND state <> 'committed'",
+            (commit.tenant, commit.sequence),
+        )
+        ledger.note_transition("commit", commit.subject, commit.state, "abandoned", reason)
+
+
 def has_created(ledger: Ledger, tenant: str, since: datetime) -> bool:
     """Whether profiles or companies were made by a commit that began since, and is done."""
     found = ledger.row(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -18,6 +18,7 @@ from gateway.ledger.drops import DropRow
 TIMES = ("status_since", "not_before", "uploaded_on", "start_time", "end_time", "outbox_swept_at")
 IN_WORK = ("validating", "processing")
 ENDED = ("completed", "failed")
+JOBS_AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,6 +302,19 @@ def select(
     return [job_row(row) for row in found]
 
 
+def files_of(ledger: Ledger, job_ids: Collection[str]) -> dict[str, str]:
+    """`<feed>/<file>` of each of the jobs that is there, by its id."""
+    found: dict[str, str] = {}
+    ids = sorted(job_ids)
+    for at in range(0, len(ids), JOBS_AT_ONCE):
+        some = ids[at : at + JOBS_AT_ONCE]
+        marks = ", ".join("?" for _ in some)
+        # Only marks are put in; every value is bound.
+        rows = ledger.rows(f"SELECT id, feed, filename FROM jobs WHERE id IN ({marks})", some)  # noqa: S608
+        found |= {row["id"]: f"{row['feed']}/{row['filename']}" for row in rows}
+    return found
+
+
 def begun(ledger: Ledger) -> list[JobRow]:
     """The jobs that a worker or the publishing has in hand, or had when the gateway was killed; oldest first."""
     found = ledger.rows(
@@ -313,7 +327,7 @@ def begun(ledger: Ledger) -> list[JobRow]:
 def original_of(ledger: Ledger, drop: DropRow, sha256: str, contract_sha256: str) -> str | None:
     """The id of the first job of the feed with the same bytes under the same contract, itself no repeat.
 
-    One whose results are staged counts: only their publication is left.
+    One whose results are staged counts, as only their publication is left; one from before a reset does not.
     """
     found = ledger.row(
         """
@@ -321,6 +335,7 @@ def original_of(ledger: Ledger, drop: DropRow, sha256: str, contract_sha256: str
         WHERE drops.tenant = ? AND drops.feed = ? AND sha256 = ? AND contract_sha256 = ?
           AND (status = 'completed' OR (status = 'pending_refresh' AND json_extract(outcome, '$.status') = 'completed'))
           AND duplicate_of IS NULL AND drops.id <> ?
+          AND landed_at > coalesce((SELECT max(at) FROM resets WHERE resets.tenant = drops.tenant), '')
         ORDER BY +jobs.id LIMIT 1
         """,
         (drop.tenant, drop.feed, sha256, contract_sha256, drop.id),

@@ -304,6 +304,20 @@ def m003_commits(db: sqlite_utils.Database) -> None:
         db.execute(statement)
 
 
+@ledger_migrations()
+def m004_resets(db: sqlite_utils.Database) -> None:
+    statements = f"""
+    CREATE TABLE resets (                    -- of tenants for tests: what landed before is history, and counts no more
+        tenant TEXT NOT NULL,
+        at TEXT NOT NULL {TIME.format("at")},
+        ended_at TEXT {TIME.format("ended_at")}, -- NULL: it was cut short
+        PRIMARY KEY (tenant, at)
+    ) STRICT, WITHOUT ROWID;
+    """
+    for statement in split(statements):
+        db.execute(statement)
+
+
 def split(script: str) -> list[str]:
     """The statements of a script. `executescript` would commit the migration's own transaction."""
     statements: list[str] = []

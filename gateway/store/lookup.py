@@ -70,18 +70,20 @@ def _found(table: Table, identity: str, namespace: str | None) -> Iterator[Profi
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which events: of an identity, in a name space, from a time on (and before another)."""
+    """Which events: of an identity, in a name space, of a name, from a time on (and before another)."""
 
     identity: str | None = None
     namespace: str | None = None
     since: datetime | None = None
     until: datetime | None = None
+    name: str | None = None
 
     @property
     def condition(self) -> pl.Expr:
         asked = [
             None if self.identity is None else pl.col("identity") == self.identity,
             None if self.namespace is None else pl.col("namespace") == self.namespace,
+            None if self.name is None else pl.col("name") == self.name,
             None if self.since is None else pl.col("time") >= self.since,
             None if self.until is None else pl.col("time") < self.until,
         ]

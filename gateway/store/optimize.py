@@ -8,13 +8,14 @@ no data changed by it, so that a reader that follows the table sees no event twi
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import polars as pl
 from deltalake import CommitProperties, WriterProperties
 
 from gateway.errors import StoreError
 from gateway.store.table import NO_HOOKS, Table
+from gateway.store.table_log import CHECKPOINT_EVERY, sum_up
 from gateway.store.tenant import TenantStore
 
 # What a file of events should have; a file of a quarter of it is not small.
@@ -27,6 +28,7 @@ SMALL_FILES_EVER = 512
 SORT_BYTES = 512 << 20
 # A file that was replaced is kept for whoever still reads the table as it was, or restores it.
 HORIZON = timedelta(days=7)
+VACUUM_EVERY = timedelta(days=1)
 # A reader that has opened the table must be able to end.
 HORIZON_MIN = timedelta(hours=1)
 
@@ -91,10 +93,11 @@ def vacuum(store: TenantStore, horizon: timedelta = HORIZON) -> int:
             f"{store.place}: files replaced less than {HORIZON_MIN} ago are kept, since somebody may be reading them.",
             hint=f"Give a horizon of at least that; {HORIZON.days} days is the default.",
         )
-    return sum(_vacuum(table, horizon) for table in store.tables if table.is_there)
+    return sum(vacuum_table(table, horizon) for table in store.tables if table.is_there)
 
 
-def _vacuum(table: Table, horizon: timedelta) -> int:
+def vacuum_table(table: Table, horizon: timedelta) -> int:
+    """Remove the files of one table that were replaced longer ago; how many. A reader of them fails."""
     table.refresh()
     with table.place.reached("vacuum"):
         removed = table.delta.vacuum(
@@ -106,7 +109,38 @@ def _vacuum(table: Table, horizon: timedelta) -> int:
     return len(removed)
 
 
+def shorten_logs(store: TenantStore) -> None:
+    """Sum up the log of each table that has a long one, and remove its entries that are older than a day."""
+    for table in store.tables:
+        if table.is_there and table.version >= CHECKPOINT_EVERY:
+            with table.place.reached("shorten the log"):
+                sum_up(table.delta, table.place.folder)
+
+
 def optimize(store: TenantStore, horizon: timedelta = HORIZON) -> Upkeep:
     """All upkeep at once, as `gateway store optimize` does it."""
     done = compact(store)
-    return Upkeep(done.months, done.files_before, done.files_after, vacuum(store, horizon))
+    removed = vacuum(store, horizon)
+    shorten_logs(store)
+    return Upkeep(done.months, done.files_before, done.files_after, removed)
+
+
+class Schedule:
+    """When a store that is open is tended by itself: for whoever commits to it, to be asked after each commit.
+
+    Small files of events are compacted when they have piled up; files that were replaced are removed once a day.
+    """
+
+    def __init__(self) -> None:
+        self._vacuumed_at: dict[str, datetime] = {}
+
+    def keep_up(self, store: TenantStore, now: datetime) -> Upkeep:
+        """Do what is due, which mostly is nothing: then it costs a look at the list of files that is in memory."""
+        months = due(store)
+        done = compact(store, months) if months else Upkeep()
+        # A process that has just begun waits a day: one that is started often must not go through all files each time.
+        before = self._vacuumed_at.setdefault(str(store.place), now)
+        if now - before < VACUUM_EVERY:
+            return done
+        self._vacuumed_at[str(store.place)] = now
+        return Upkeep(done.months, done.files_before, done.files_after, vacuum(store))

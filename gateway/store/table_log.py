@@ -17,8 +17,13 @@ CHECKPOINT_EVERY = 20
 def tend(delta: DeltaTable, folder: Path | None) -> None:
     """Sum the log up where it is time to, after its entries are durable."""
     version = delta.version()
-    if version == 0 or version % CHECKPOINT_EVERY:
-        return
+    if version and version % CHECKPOINT_EVERY == 0:
+        sum_up(delta, folder)
+
+
+def sum_up(delta: DeltaTable, folder: Path | None) -> None:
+    """The log as it is now in one file; entries older than a day go."""
+    version = delta.version()
     delta.create_checkpoint()
     if folder is not None:
         history = folder / "_delta_log"

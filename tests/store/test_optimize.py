@@ -138,3 +138,33 @@ def test_the_log_is_summed_up_and_old_entries_go(stored: Stored, jobs: Jobs, mon
     again = TenantStore(str(stored.store.place.url).removesuffix("/acme"), "acme")
     assert again.profiles.has(10)
     assert stored.value("ann") == {"n": "3"}
+
+
+def test_a_store_tends_itself_when_small_files_have_piled_up_and_vacuums_once_a_day(
+    stored: Stored, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_small_files(stored, jobs)
+    schedule, now = optimize.Schedule(), datetime(2026, 11, 1, tzinfo=UTC)
+    assert schedule.keep_up(stored.store, now) == optimize.Upkeep(), "mostly nothing is due"
+    monkeypatch.setattr(optimize, "SMALL_FILES_MAX", 3)
+    done = schedule.keep_up(stored.store, now + timedelta(hours=1))
+    assert (done.months, done.files_after, done.removed) == (["2024-03"], 1, 0)
+    replaced = on_disk(stored.store.events)
+    old = (now - timedelta(days=30)).timestamp()
+    stray = folder_of(stored.store.events) / "month=2024-03" / "part-of-a-cut-off-commit.zstd.parquet"
+    stray.write_bytes(b"")
+    os.utime(stray, (old, old))
+    assert schedule.keep_up(stored.store, now + timedelta(hours=23)) == optimize.Upkeep()
+    assert schedule.keep_up(stored.store, now + timedelta(hours=25)).removed == 1
+    assert on_disk(stored.store.events) == replaced
+
+
+def test_a_long_log_is_summed_up_and_a_short_one_left(stored: Stored, jobs: Jobs) -> None:
+    with_small_files(stored, jobs)
+    log = folder_of(stored.store.events) / "_delta_log"
+    optimize.shorten_logs(stored.store)
+    assert list(log.glob("*.checkpoint*.parquet")) == []
+    with_small_files(stored, jobs, table_log.CHECKPOINT_EVERY)
+    optimize.shorten_logs(stored.store)
+    version = stored.store.events.version
+    assert list(log.glob(f"{version:020d}.checkpoint*.parquet")) != []
