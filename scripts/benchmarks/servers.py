@@ -22,7 +22,8 @@ from scripts.soaking.site import START_SECONDS_MAX, USER, Site, free_port
 
 SSHD = Path("/usr/sbin/sshd")
 PROFTPD = Path("/usr/sbin/proftpd")
-# What lands in a transfer must not become a job beside it: it does not settle before the benchmark is over.
+# What lands in a transfer must not become a job beside it: it does not settle before the benchmark is over. The one
+# worker is there when the gateway listens, so that its memory can be left out.
 GATEWAY = """
 [sftp]
 host = "127.0.0.1"
@@ -36,6 +37,8 @@ connections_max = 1200
 unauthenticated_max_per_address = 600
 unauthenticated_max = 600
 sessions_max_per_tenant = 600
+[engine]
+workers = 1
 [pickup]
 settle_seconds = 86400
 scan_seconds = 30
