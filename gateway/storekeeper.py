@@ -14,9 +14,21 @@ from typing import TypeVar
 from gateway.engine import ALLOCATOR, READY, SPAWN, Crash, PipelineCrashed
 from gateway.errors import StoreUnreachable, WorkerDied
 from gateway.pipeline.drop import Drop, Outcome
-from gateway.storekeeping import Answer, Commit, Made, Make, Resolve, Resolved, Unavailable, keep
+from gateway.storekeeping import (
+    Answer,
+    Commit,
+    Made,
+    Make,
+    Question,
+    Resolve,
+    Resolved,
+    Tend,
+    Tended,
+    Unavailable,
+    keep,
+)
 
-A = TypeVar("A", Resolved, Made)
+A = TypeVar("A", Resolved, Made, Tended)
 
 
 class Storekeeper:
@@ -44,6 +56,10 @@ class Storekeeper:
         """Put a resolved commit into the store; what is there of it already stays. Raises as `resolve`."""
         self._ask(Make(commit), Made)
 
+    def tend(self, tenant: str) -> None:
+        """Compact and clear away what is due in a tenant's store. Raises as `resolve`."""
+        self._ask(Tend(tenant), Tended)
+
     def stop(self) -> None:
         """End the process at once, also when it is at work."""
         with self._lock:
@@ -56,7 +72,7 @@ class Storekeeper:
         with self._lock:
             return self._keeper.pid if self._keeper is not None and self._keeper.is_alive() else None
 
-    def _ask(self, question: Resolve | Make, kind: type[A]) -> A:
+    def _ask(self, question: Question, kind: type[A]) -> A:
         answer = self._living().ask(question)
         if isinstance(answer, Unavailable):
             raise StoreUnreachable(answer.message, hint=answer.hint)
@@ -95,7 +111,7 @@ class Keeper:
     def is_alive(self) -> bool:
         return self._process.is_alive()
 
-    def ask(self, question: Resolve | Make) -> Answer:
+    def ask(self, question: Question) -> Answer:
         """WorkerDied when the process ends before it answers."""
         try:
             while not self._ready:

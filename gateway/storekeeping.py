@@ -92,6 +92,13 @@ class Make:
 
 
 @dataclass(frozen=True, slots=True)
+class Tend:
+    """Ask for the upkeep that a tenant's store needs, if it needs any."""
+
+    tenant: str
+
+
+@dataclass(frozen=True, slots=True)
 class Resolved:
     """Of each job its outcome as the store has decided it; `held` are those that must wait for profiles.
 
@@ -111,6 +118,11 @@ class Made:
 
 
 @dataclass(frozen=True, slots=True)
+class Tended:
+    """What was due has been done."""
+
+
+@dataclass(frozen=True, slots=True)
 class Unavailable:
     """The store could not be used; in words."""
 
@@ -118,7 +130,8 @@ class Unavailable:
     hint: str
 
 
-Answer = Resolved | Made | Unavailable | Crash
+Question = Resolve | Make | Tend
+Answer = Resolved | Made | Tended | Unavailable | Crash
 
 
 def keep(pipe: Connection, url: str, options: dict[str, str]) -> None:
@@ -144,10 +157,12 @@ def keep(pipe: Connection, url: str, options: dict[str, str]) -> None:
         pipe.send(answer_of(stores, question))
 
 
-def answer_of(stores: Stores, question: Resolve | Make) -> Answer:
+def answer_of(stores: Stores, question: Question) -> Answer:
     """What the store says. Of what is raised in our own code only the place goes out: it may quote rows."""
     try:
-        return stores.resolve(question) if isinstance(question, Resolve) else stores.make(question.commit)
+        if isinstance(question, Resolve):
+            return stores.resolve(question)
+        return stores.make(question.commit) if isinstance(question, Make) else stores.tend(question.tenant)
     except StoreError as error:
         return Unavailable(str(error).removesuffix(error.hint).rstrip(), error.hint)
     except Exception as error:  # A bug of ours, which must not end the process.
@@ -168,11 +183,14 @@ class Stores:
     """The tenants' stores in this process, and the commit that is prepared."""
 
     def __init__(self, url: str, options: Mapping[str, str]) -> None:
+        from gateway.store.optimize import Schedule
+
         self._url = url
         self._options = options
         self._open: dict[str, TenantStore] = {}
         self._prepared: tuple[Commit, Prepared] | None = None
         self._threads = ThreadPoolExecutor(SETTLED_AT_ONCE_MAX, "settling")
+        self._upkeep = Schedule()
 
     def resolve(self, question: Resolve) -> Resolved:
         """Decide the outcomes, and leave the reports of the jobs finished in their staging."""
@@ -204,6 +222,10 @@ class Stores:
             prepared = store.prepare(commit.sequence, contributions(commit))
         store.commit(prepared)
         return Made()
+
+    def tend(self, tenant: str) -> Tended:
+        self._upkeep.keep_up(self._store(tenant), clock.now())
+        return Tended()
 
     def _store(self, tenant: str) -> TenantStore:
         """The one that was used last is the last to be closed."""

@@ -12,6 +12,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import structlog
 
@@ -20,6 +21,7 @@ from gateway.engine import PipelineCrashed
 from gateway.errors import StoreError, WorkerDied
 from gateway.ledger import Ledger, commits, jobs
 from gateway.ledger.commits import CommitRow
+from gateway.locks import writing
 from gateway.pickup.describe import describe
 from gateway.pickup.publication import Decided
 from gateway.pickup.sequence import hold_for_people
@@ -47,11 +49,13 @@ class Committer:
     def __init__(
         self,
         ledger: Ledger,
+        data_dir: Path,
         keeper: Storekeeper | None,
         publish: Callable[[Decided], None],
         let_go: Callable[[list[str]], None],
     ) -> None:
         self._ledger = ledger
+        self._data_dir = data_dir
         self._keeper = keeper
         self._publish = publish
         self._let_go = let_go
@@ -126,13 +130,23 @@ class Committer:
     def _commit_on(self) -> None:
         while (tenant := self._next()) is not None:
             try:
-                self._commit_of(tenant)
-                self._failures.pop(tenant, None)
+                # Upkeep, reset and backup by a command wait meanwhile, and are waited for.
+                with writing(self._data_dir, tenant):
+                    self._commit_of(tenant)
+                    self._failures.pop(tenant, None)
+                    self._tend(tenant)
             except Exception as error:  # Whatever it is, the thread is needed by the other tenants.
                 self._fail(tenant, error)
             with self._news:
                 if self._waiting[tenant]:
                     self._line_up(tenant)
+
+    def _tend(self, tenant: str) -> None:
+        """Upkeep that does not come about costs no job anything: it is due again after the next commit."""
+        try:
+            self._living.tend(tenant)
+        except (StoreError, WorkerDied, PipelineCrashed) as error:
+            log.warning("the store could not be tended", tenant=tenant, error=str(error))
 
     def _commit_of(self, tenant: str) -> None:
         """One commit: the one that was resolved before a kill, else of the jobs that wait."""
