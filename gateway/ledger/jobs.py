@@ -115,6 +115,7 @@ def create(ledger: Ledger, drop: DropRow, uploaded_by: str | None, now: datetime
         columns |= {"id": job_id, "drop_id": drop.id, "tenant": drop.tenant}
         columns |= {"status": "queued", "status_since": clock.text(now)}
         names, marks = ", ".join(columns), ", ".join("?" for _ in columns)
+        # Only our own names of columns are put together; every value is bound.
         connection.execute(f"INSERT INTO jobs ({names}) VALUES ({marks})", tuple(columns.values()))  # noqa: S608
         ledger.note_transition("job", job_id, None, "queued")
         return job_id

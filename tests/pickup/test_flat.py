@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from gateway.ledger import connection
-from tests.pickup.conftest import Site, until
+from tests.pickup.conftest import Site
+from tests.waiting import until
 
 EVENTS = b"identity,evtName,ts\nann,Seen,1767225600\n"
 READS = re.compile(r"\s*(SELECT|UPDATE|DELETE)")

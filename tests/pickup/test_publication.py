@@ -8,7 +8,8 @@ from typing import Any
 
 from gateway.engine import LASTS, Engine
 from gateway.pipeline.drop import Drop, Outcome, Suspect
-from tests.pickup.conftest import Site, until
+from tests.pickup.conftest import Site
+from tests.waiting import until
 
 
 class LongEngine(Engine):

@@ -20,6 +20,7 @@ from gateway.pickup.folder import make_folders
 from gateway.sftp.desk import Desk
 from gateway.sftp.far import Counter, FarDefender, FarDoors, FarHandles, FarSessions
 from gateway.sftp.shared import SharedNumbers
+from tests.waiting import PATIENCE_SECONDS
 
 TAKES = """
 import sys
@@ -30,7 +31,6 @@ assert marks.take("name")
 print("taken", flush=True)
 sys.stdin.read()
 """
-PATIENCE_SECONDS = 60.0
 
 
 class Asleep:
