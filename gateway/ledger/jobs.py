@@ -198,8 +198,7 @@ def finish(ledger: Ledger, job_id: str, ending: Ending, now: datetime, drop_end:
     with ledger.transaction():
         reason = "; ".join(ending.reason_for_failure) or None
         move(ledger, job_id, ("pending_refresh",), status, now, reason, **columns)
-        of_job = ledger.row("SELECT drop_id FROM jobs WHERE id = ?", (job_id,))
-        drops.finish(ledger, str(of_job["drop_id"]) if of_job else "", drop_end, reason)
+        drops.finish(ledger, get(ledger, job_id).drop_id, drop_end, reason)
         if ending.repairs and ending.status == "completed":
             note_repair(ledger, ending.repairs, get(ledger, job_id))
 
