@@ -9,7 +9,7 @@ import struct
 import threading
 from collections import Counter
 from collections.abc import Hashable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from gateway.errors import AlreadyServing
@@ -102,13 +102,20 @@ class Marks:
     def take(self, name: Hashable, *, wait: bool = True) -> bool:
         """True when it was had; without `wait`, False when another process has it."""
         place = place_of(name)
-        try:
-            fcntl.fcntl(self._file, fcntl.F_OFD_SETLKW if wait else fcntl.F_OFD_SETLK, range_of(fcntl.F_WRLCK, place))
-        except BlockingIOError:
-            return False
+        while not (had := self._take_now(place)) and wait:
+            # Then it is asked for again: a thread of this process may free it before it is counted.
+            fcntl.fcntl(self._file, fcntl.F_OFD_SETLKW, range_of(fcntl.F_WRLCK, place))
+        return had
+
+    def _take_now(self, place: int) -> bool:
         with self._guard:
+            if not self._count[place]:
+                try:
+                    fcntl.fcntl(self._file, fcntl.F_OFD_SETLK, range_of(fcntl.F_WRLCK, place))
+                except BlockingIOError:
+                    return False
             self._count[place] += 1
-        return True
+            return True
 
     def free(self, name: Hashable) -> None:
         """What is free already stays so."""
@@ -122,14 +129,11 @@ class Marks:
     @contextmanager
     def taken(self, *names: Hashable) -> Iterator[None]:
         """Wait for all of them; in one order in all processes, so that two cannot wait for each other."""
-        in_order = sorted(set(names), key=place_of)
-        for name in in_order:
-            self.take(name)
-        try:
+        with ExitStack() as had:
+            for name in sorted(set(names), key=place_of):
+                self.take(name)
+                had.callback(self.free, name)
             yield
-        finally:
-            for name in in_order:
-                self.free(name)
 
 
 def place_of(name: Hashable) -> int:

@@ -9,7 +9,6 @@ import signal
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING
 
 import structlog
 
@@ -29,10 +28,8 @@ from gateway.pickup.pickup import Pickup
 from gateway.retention.sweeping import Sweeping
 from gateway.sftp.listener import SftpListener
 from gateway.sftp.process import FOLLOW_SECONDS, be_fair
+from gateway.sftp.processes import Processes
 from gateway.storekeeper import Storekeeper
-
-if TYPE_CHECKING:
-    from gateway.sftp.processes import Processes
 
 log = structlog.get_logger()
 
@@ -120,8 +117,6 @@ def listener_of(live: LiveSettings, ledger: Ledger, pickup: Pickup, lock: int) -
     """In this process, or in several that share the port."""
     if live.current.gateway.sftp.processes == 1:
         return SftpListener(live, ledger, pickup)
-    from gateway.sftp.processes import Processes
-
     return Processes(live, ledger, pickup, lock)
 
 

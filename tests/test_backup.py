@@ -21,7 +21,8 @@ from gateway.ledger import Ledger, drops
 from gateway.ledger.drops import DropRow
 from gateway.pickup.claim import original_path
 from tests.conftest import command
-from tests.test_serve import PATIENCE_SECONDS, PROFILES, Gateway, until
+from tests.test_serve import PROFILES, Gateway
+from tests.waiting import PATIENCE_SECONDS, until
 
 STUCK_IN_A_COPY = """
 import os, sys

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from tests.rules.conftest import table
-from tests.rules.test_gateway import Site, profiles, until
+from tests.rules.test_gateway import Site, profiles
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")

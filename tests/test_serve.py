@@ -10,10 +10,8 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import asyncssh
 import paramiko
@@ -24,8 +22,8 @@ from gateway.ledger import Ledger, audit, jobs
 from gateway.ledger.jobs import JobRow
 from gateway.pickup.claim import original_path
 from gateway.sftp import host_keys
+from tests.waiting import PATIENCE_SECONDS, until
 
-PATIENCE_SECONDS = 60.0
 PROFILES = b"identity,Name\nann,Ann\nbob,Bob\n"
 TENANT = """
 [users.acme-ann]
@@ -99,14 +97,6 @@ class Gateway:
 
 def all_ended(found: list[JobRow]) -> bool:
     return all(job.status in jobs.ENDED for job in found)
-
-
-def until(fact: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not (found := fact()):
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
-    return found
 
 
 @pytest.fixture

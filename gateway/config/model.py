@@ -50,7 +50,8 @@ class SftpSettings(Section):
     """How many files and folders a session may hold open at once."""
     processes: int = Field(default=1, ge=1, le=64)
     """How many processes serve the port. One is enough for most; with several, many clients at once get more than one
-    core. All limits hold for them together, and one that dies takes only its own sessions with it."""
+    core. All limits hold for them together, and one that dies takes only its own sessions with it. Each checks two
+    passwords at once, for 64 MiB each."""
 
 
 class LimitSettings(Section):

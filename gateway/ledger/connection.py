@@ -110,6 +110,7 @@ class Ledger:
         """One BEGIN IMMEDIATE … COMMIT; rolled back when the block raises. Nested use joins the outer one.
 
         A power cut can lose what is committed `lazily`, a kill cannot; the next commit of another kind keeps both.
+        What is nested in a lazy one is as lazy.
         """
         with self._lock:
             if self._connection.in_transaction:

@@ -118,6 +118,7 @@ def create(ledger: Ledger, drop: DropRow, uploaded_by: str | None, now: datetime
         columns |= {"id": job_id, "drop_id": drop.id, "tenant": drop.tenant}
         columns |= {"status": "queued", "status_since": clock.text(now)}
         names, marks = ", ".join(columns), ", ".join("?" for _ in columns)
+        # Only our own names of columns are put together; every value is bound.
         connection.execute(f"INSERT INTO jobs ({names}) VALUES ({marks})", tuple(columns.values()))  # noqa: S608
         ledger.note_transition("job", job_id, None, "queued")
         return job_id
@@ -200,8 +201,7 @@ def finish(ledger: Ledger, job_id: str, ending: Ending, now: datetime, drop_end:
     with ledger.transaction():
         reason = "; ".join(ending.reason_for_failure) or None
         move(ledger, job_id, ("pending_refresh",), status, now, reason, **columns)
-        of_job = ledger.row("SELECT drop_id FROM jobs WHERE id = ?", (job_id,))
-        drops.finish(ledger, str(of_job["drop_id"]) if of_job else "", drop_end, reason)
+        drops.finish(ledger, get(ledger, job_id).drop_id, drop_end, reason)
         if ending.repairs and ending.status == "completed":
             note_repair(ledger, ending.repairs, get(ledger, job_id))
 

@@ -73,7 +73,7 @@ def m001_uploads_drops_jobs(db: sqlite_utils.Database) -> None:
         claimed_at TEXT {TIME.format("claimed_at")},
         bytes INTEGER NOT NULL,
         inode INTEGER NOT NULL,
-        sha256 TEXT,                         -- known from the claim on
+        sha256 TEXT,                         -- known from its job's first moments on
         -- NULL: put there by a local program, or the upload was swept from the ledger
         upload_id TEXT REFERENCES uploads (id) ON DELETE SET NULL,
         username TEXT,                       -- who uploaded; NULL for a local program

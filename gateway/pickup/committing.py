@@ -21,6 +21,7 @@ from gateway.engine import PipelineCrashed
 from gateway.errors import StoreError, WorkerDied
 from gateway.ledger import Ledger, commits, jobs
 from gateway.ledger.commits import CommitRow
+from gateway.ledger.jobs import JobRow
 from gateway.locks import writing
 from gateway.pickup.describe import describe
 from gateway.pickup.publication import Decided
@@ -42,7 +43,7 @@ PAUSE_SECONDS_MAX = 60.0
 class Committer:
     """Takes decided jobs, and hands them on to `publish` when what they bring is in the store.
 
-    `let_go` hears the ids of the jobs that it gives up, because they wait or are to be taken up anew. Without a
+    `let_go` hears of the jobs that it gives up, because they wait or are to be taken up anew. Without a
     storekeeper everything is published at once.
     """
 
@@ -52,7 +53,7 @@ class Committer:
         data_dir: Path,
         keeper: Storekeeper | None,
         publish: Callable[[Decided], None],
-        let_go: Callable[[list[str]], None],
+        let_go: Callable[[list[JobRow]], None],
     ) -> None:
         self._ledger = ledger
         self._data_dir = data_dir
@@ -210,7 +211,7 @@ class Committer:
 
     def _let_go_of(self, tenant: str, job_ids: set[str]) -> None:
         if gone := self._take_out(tenant, job_ids):
-            self._let_go([one.job.id for one in gone])
+            self._let_go([one.job for one in gone])
 
     def _take_out(self, tenant: str, job_ids: set[str]) -> list[Decided]:
         """Those of the jobs that wait here; they do not any more."""

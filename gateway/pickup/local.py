@@ -20,6 +20,7 @@ from gateway.pickup.folder import parent_of
 from gateway.pickup.holding import holding
 from gateway.pickup.names import NAME_BYTES_MAX
 from gateway.pickup.proofs import kind_of
+from gateway.pickup.settled import look
 
 log = structlog.get_logger()
 
@@ -48,6 +49,7 @@ class Finished:
 
     name: Name
     policy: FeedSettings
+    root: Path
     sight: Sight
 
 
@@ -81,7 +83,7 @@ class LocalFiles:
         if self._now - sight.since < self._rest or not self._is_at_rest(name, root):
             self._seen[name] = sight
             return
-        self._finished.append(Finished(name, policy, sight))
+        self._finished.append(Finished(name, policy, root, sight))
         if len(self._finished) >= LANDINGS_MAX:
             self._land_finished()
 
@@ -110,7 +112,10 @@ class LocalFiles:
         if finished:
             with holding(*(file.name for file in finished)), self._ledger.transaction():
                 for file in finished:
-                    self._land(file.name, file.policy, file.sight)
+                    # The walk saw it a while ago, and it may have been moved away since.
+                    found = look(file.root, file.name[2])
+                    if found is not None and file.sight.shows(found):
+                        self._land(file.name, file.policy, file.sight)
 
     def _land(self, name: Name, policy: FeedSettings, sight: Sight) -> None:
         before = drops.newest(self._ledger, *name)

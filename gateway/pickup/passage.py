@@ -34,6 +34,14 @@ OUR_FAULT_HINT = (
 )
 
 
+@dataclass(slots=True)
+class Unwritten:
+    """What is known of a job and not in the ledger yet: of one of a few moments it is written with the outcome."""
+
+    sha256: str = ""
+    processing: datetime | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Passage:
     """One begun job on its way. `settings` are those of the moment it began."""
@@ -44,9 +52,7 @@ class Passage:
     job: JobRow
     patient: bool = False
     """Whether it is for the worker that gets what the others leave."""
-    unwritten: dict[str, datetime] = field(default_factory=dict)
-    """What the worker has told and the ledger does not say yet, with its time: of a job of a few moments it is
-    written together with the outcome."""
+    unwritten: Unwritten = field(default_factory=Unwritten)
 
     def run(self) -> Decided | None:
         """From validating to what can be published now; None when it must wait, or went back to the queue."""
@@ -56,6 +62,7 @@ class Passage:
         with holding(drop_row.name):
             here = take_file(self.settings, drop_row)
         sha256 = digest(original_path(self.settings, self.job.id)) if here else ""
+        self.unwritten.sha256 = sha256
         # Of two drops with the same bytes the second must see how the first ended.
         with holding(("same bytes", drop_row.tenant, drop_row.feed, sha256)):
             described = describe(self.settings, self.ledger, self.job, drop_row, sha256)
@@ -65,7 +72,7 @@ class Passage:
                 self.hold(drop_row, outcome, described.drop.policy)
                 return None
             if outcome is not None:
-                self.commit(outcome, sha256)
+                self.commit(outcome)
         return self.in_order(drop_row, outcome) if outcome is not None else None
 
     def process(self, drop: Drop, failure: str | None, refused: DropRefused | None) -> Outcome | Suspect | None:
@@ -102,7 +109,9 @@ class Passage:
         """Not yet: it looks cut off, and the partner may still send the rest."""
         now = clock.now()
         until = now + timedelta(hours=policy.suspect_hours)
-        holds.hold_suspect(self.ledger, row, suspect.message, until, now)
+        with self.ledger.transaction():
+            self.write_progress()
+            holds.hold_suspect(self.ledger, row, suspect.message, until, now)
         log.warning("drop is held: it looks cut off", drop=row.id, tenant=row.tenant, feed=row.feed, file=row.path)
 
     def fail(self, drop: Drop, staging: Path, message: str) -> Outcome:
@@ -111,22 +120,24 @@ class Passage:
         return refuse(drop, staging, DropRefused(OUR_FAULT, message, hint=OUR_FAULT_HINT))
 
     def note_progress(self, word: str) -> None:
-        if word == LASTS:
+        if word == "processing":
+            self.unwritten.processing = clock.now()
+        elif word == LASTS and self.unwritten != Unwritten():
             self.write_progress()
-        else:
-            self.unwritten[word] = clock.now()
 
     def write_progress(self) -> None:
-        if (at := self.unwritten.pop("processing", None)) is not None:
-            jobs.begin_processing(self.ledger, self.job.id, at)
+        with self.ledger.transaction():
+            if self.unwritten.sha256:
+                drops.set_sha256(self.ledger, self.job.drop_id, self.unwritten.sha256)
+            if self.unwritten.processing:
+                jobs.begin_processing(self.ledger, self.job.id, self.unwritten.processing)
+        self.unwritten.sha256, self.unwritten.processing = "", None
 
-    def commit(self, outcome: Outcome, sha256: str) -> None:
+    def commit(self, outcome: Outcome) -> None:
         """From here on the results are decided, and only their publication is left."""
         if self.job.outcome is not None:
             retract(Outcome.from_json(self.job.outcome), self.outbox)
         with self.ledger.transaction():
-            if sha256:
-                drops.set_sha256(self.ledger, self.job.drop_id, sha256)
             self.write_progress()
             jobs.stage(self.ledger, self.job.id, outcome.to_json(), clock.now())
 

@@ -58,7 +58,8 @@ class Pickup:
         self._walk_wanted = True
         self._news = 0
         self._work = threading.Condition()
-        self._running: set[str] = set()
+        self._running: dict[str, JobRow] = {}
+        """The jobs that somebody has in hand, each as it was taken: a requeued one may be in hand anew already."""
         self._turns = Turns(live.current.gateway.engine.workers)
         self._unpublished: deque[JobRow] = deque()
         self._publisher = Publisher(ledger, self._see_ended)
@@ -95,7 +96,7 @@ class Pickup:
         for thread in self._threads:
             thread.join(max(deadline - time.monotonic(), 0))
         if any(thread.is_alive() for thread in self._threads):
-            log.warning("jobs return to the queue", jobs=sorted(self._running))
+            log.warning("the drain is over; jobs that are not decided return to the queue", jobs=sorted(self._running))
             self._engine.stop()
             for thread in self._threads:
                 thread.join()
@@ -166,7 +167,7 @@ class Pickup:
                     continue
                 log.warning("job is taken up again", job=job.id, status=job.status)
                 if job.status == "pending_refresh":
-                    self._running.add(job.id)
+                    self._running[job.id] = job
                     self._unpublished.append(job)
                 else:
                     jobs.try_again(self._ledger, job.id, "its process ended", clock.now())
@@ -176,7 +177,7 @@ class Pickup:
         """Publish what waited for profiles that are done by now."""
         with self._work:
             for job in sequence.resumed(self._live.current, self._ledger):
-                self._running.add(job.id)
+                self._running[job.id] = job
                 self._unpublished.append(job)
                 self._news += 1
             self._work.notify_all()
@@ -212,16 +213,18 @@ class Pickup:
         with self._work:
             self._turns.end(job.tenant, time.monotonic() - began, refused=refused, patient=patient)
         if decided is None:
-            self._see_ended([job.id])
+            self._see_ended([job])
         else:
             self._committer.take(decided)
             # Another slot may take a job of the tenant now.
             self._tell_slots()
 
-    def _see_ended(self, job_ids: list[str]) -> None:
+    def _see_ended(self, ended: list[JobRow]) -> None:
         """Nobody has these jobs in hand any more: they have ended, or wait."""
         with self._work:
-            self._running.difference_update(job_ids)
+            for job in ended:
+                if self._running.get(job.id) is job:
+                    del self._running[job.id]
         # The next generation of a name may have waited for one of these, and events for these profiles.
         self._tell_slots()
         try:
@@ -239,7 +242,7 @@ class Pickup:
                 log.exception("no job could be begun; the next round tries again")
                 return None
             if job is not None:
-                self._running.add(job.id)
+                self._running[job.id] = job
                 self._turns.begin(job.tenant, patient=patient)
             return job
 

@@ -55,9 +55,9 @@ class Decided:
 
 
 class Publisher:
-    """The thread that publishes; `on_end` hears the ids of the jobs that it is done with, for better or worse."""
+    """The thread that publishes; `on_end` hears of the jobs that it is done with, for better or worse."""
 
-    def __init__(self, ledger: Ledger, on_end: Callable[[list[str]], None]) -> None:
+    def __init__(self, ledger: Ledger, on_end: Callable[[list[JobRow]], None]) -> None:
         self._ledger = ledger
         self._on_end = on_end
         self._waiting: queue.SimpleQueue[Decided | None] = queue.SimpleQueue()
@@ -71,7 +71,7 @@ class Publisher:
         self._waiting.put(decided)
 
     def stop(self) -> None:
-        """Return when all that was taken is published."""
+        """Return when all that was taken is published, or left for the next start."""
         self._waiting.put(None)
         self._thread.join()
 
@@ -84,13 +84,32 @@ class Publisher:
                     break
                 taken.append(another)
             self._publish(taken)
-            self._on_end([decided.job.id for decided in taken])
+            self._on_end([decided.job for decided in taken])
 
     def _publish(self, taken: list[Decided]) -> None:
         try:
-            self._finish(show(self._ledger, taken))
+            errors = publish_all([Publication(one.outcome, one.staging, one.outbox) for one in taken])
         except Exception:  # Whatever it is, the thread is needed by the jobs that come.
             log.exception("the passage broke off; it is taken up again", jobs=[decided.job.id for decided in taken])
+            return
+        shown = [one for one, error in zip(taken, errors, strict=True) if error is None]
+        if shown:
+            self._finish(shown)
+        for one, error in zip(taken, errors, strict=True):
+            if error is not None:
+                self._give_up(one, error)
+
+    def _give_up(self, one: Decided, error: OSError) -> None:
+        """One whose results did not appear; one whose results are gone runs again."""
+        if not isinstance(error, FileNotFoundError):
+            log.error("the passage broke off; it is taken up again", job=one.job.id, error=repr(error))
+            return
+        # After a kill in the middle, and the partner has removed what was published already: make it anew.
+        log.warning("staged results are gone", job=one.job.id, file=error.filename)
+        try:
+            jobs.try_again(self._ledger, one.job.id, "its staged results were gone", clock.now())
+        except Exception:  # Whatever it is, it concerns this job only.
+            log.exception("the passage broke off; it is taken up again", job=one.job.id)
 
     def _finish(self, shown: list[Decided]) -> None:
         """Together, or one by one when there is something wrong with one of them."""
@@ -106,31 +125,19 @@ class Publisher:
                 self._finish([decided])
 
 
-def show(ledger: Ledger, several: Sequence[Decided]) -> list[Decided]:
-    """Let the results appear; those of the jobs for which it worked. One whose results are gone runs again."""
-    shown = []
-    errors = publish_all([Publication(one.outcome, one.staging, one.outbox) for one in several])
-    for one, error in zip(several, errors, strict=True):
-        if error is None:
-            waiting.remove(one.status_path)
-            shown.append(one)
-        elif isinstance(error, FileNotFoundError):
-            # After a kill in the middle, and the partner has removed what was published already: make it anew.
-            log.warning("staged results are gone", job=one.job.id, file=error.filename)
-            jobs.try_again(ledger, one.job.id, "its staged results were gone", clock.now())
-        else:
-            log.error("the passage broke off; it is taken up again", job=one.job.id, error=repr(error))
-    return shown
-
-
 def finish(ledger: Ledger, shown: Sequence[Decided]) -> None:
-    """The jobs end in one transaction; then what is left of their staging is cleared away."""
+    """What is left of their staging is cleared away, and the jobs end in one transaction.
+
+    In this order: once a job has ended it can be requeued, and the next run stages in the same folder.
+    """
+    for one in shown:
+        waiting.remove(one.status_path)
+        clear(one.staging)
     with ledger.transaction():
         for one in shown:
             jobs.finish(ledger, one.job.id, ending(one.outcome), clock.now(), drop_end(one.outcome))
     for one in shown:
         tell(one)
-        clear(one.staging)
 
 
 def tell(one: Decided) -> None:

@@ -85,10 +85,14 @@ class Scan:
         """Look into every inbox. When to look again because a local file may be finished then; None for no hurry."""
         settings = self._live.current
         self._local.begin_walk(clock.now(), settings.gateway.pickup.settle_seconds)
-        for tenant, configured in settings.tenants.items():
-            for feed, policy in configured.feeds.items():
-                self._walk_feed(settings, tenant, feed, policy)
-        return self._local.end_walk()
+        try:
+            for tenant, configured in settings.tenants.items():
+                for feed, policy in configured.feeds.items():
+                    self._walk_feed(settings, tenant, feed, policy)
+        finally:
+            # What has been found finished lands, also where a folder of another feed cannot be read.
+            again = self._local.end_walk()
+        return again
 
     def _walk_feed(self, settings: Settings, tenant: str, feed: str, policy: FeedSettings) -> None:
         root = inbox(settings, tenant, feed)

@@ -57,10 +57,14 @@ class Written:
     """
 
     frame: pl.DataFrame
-    contract: Contract
+    drop: Drop
     json_columns: frozenset[str]
     escapes: bool
     aside: frozenset[str]
+
+    @property
+    def contract(self) -> Contract:
+        return self.drop.contract
 
     def valued(self, left_out: set[str]) -> list[str]:
         """The columns that have a value: those of the contract in its order, the others by name, as in no file."""
@@ -71,14 +75,14 @@ class Written:
 
     def objects(self, names: list[str]) -> pl.Series:
         """Those of the columns that each row has a value in, as a JSON object."""
-        line = ndjson_line(self.frame, self.contract, names, self.json_columns, self.escapes)
+        line = ndjson_line(self.frame, self.drop, names, self.json_columns, self.escapes)
         return self.frame.select(ROW, line.alias("line"))["line"]
 
     def pairs(self, names: list[str]) -> pl.Series:
         """Those of the columns that each row has a value in, as PAIRS."""
         cells = []
         for name in names:
-            value = json_value(self.frame, name, self.contract, self.json_columns, self.escapes)
+            value = json_value(self.frame, name, self.drop, self.json_columns, self.escapes)
             cells.append(pl.concat_str(expressions([f"{VALUE_ENDS}{name}{KEY_ENDS}", *value])))
         line = pl.concat_str(cells, ignore_nulls=True).str.slice(1) if cells else pl.lit("")
         return paired(self.frame.select(ROW, line.alias("line"))["line"])
@@ -100,7 +104,9 @@ def brought(found: Validated, drop: Drop, header: Header, json_columns: frozense
     times = [contract.time.column] if contract.time else []
     times += [name for name in header.dates if (match := DATE_HEADER.match(name)) and match["name"] in times]
     aside = frozenset([*times, *nested_columns(header.names, contract)])
-    rows = Written(with_time(found.good, drop), contract, json_columns, escapes, aside)
+    # Cells that hold the marker are made blanks below, so that none is left.
+    unmarked = replace(drop, policy=drop.policy.model_copy(update={"null_marker": None}))
+    rows = Written(with_time(found.good, drop), unmarked, json_columns, escapes, aside)
     rows = with_blanks(rows, found.blanked)
     tables = {"profiles": profiles(rows)} if contract.kind == "profiles" else dict(mixed(rows, drop))
     return {name: frame for name, frame in tables.items() if frame.height}

@@ -144,7 +144,7 @@ def lines(good: pl.DataFrame, rows: Rows, header: Header, drop: Drop) -> pl.Data
     """The good rows as lines of the format that they came in."""
     if header.names:
         return csv_lines.rendered(good, header, drop.contract, drop.policy.null_marker)
-    return rendered(good, drop.contract, rows.json_columns, "backslash" in rows.traces)
+    return rendered(good, drop, rows.json_columns, "backslash" in rows.traces)
 
 
 def brings(found: Validated, rows: Rows, header: Header, drop: Drop) -> Brought:

@@ -46,6 +46,7 @@ class NdjsonReader:
         self._declared = [column.name for column in contract.columns]
         self._known = set(self._declared)
         self._json = {column.name for column in contract.columns if column.type in ("object", "tags")}
+        self._objects = {column.name for column in contract.columns if column.type == "object"}
         self._text = {column.name for column in contract.columns if column.type == "string"}
         self._keeps_further = contract.further_columns == "keep"
         self._pattern = inexact_pattern(contract)
@@ -199,7 +200,9 @@ class NdjsonReader:
             refuse_too_many(found.keys() - self._known, self._columns_max)
         for name, column in found.items():
             inner = value.get(name)
-            plain = name in self._declared and name not in self._json
+            # Tags may be a text, `a;b`, and polars gives that without its quotes too.
+            is_json = name in self._objects or (name in self._json and not isinstance(inner, str))
+            plain = name in self._declared and not is_json
             column.append(None if inner is None else as_text(inner, plain))
 
 

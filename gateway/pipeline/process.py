@@ -192,10 +192,8 @@ def write_accepted(drop: Drop, source: Source, judged: Judged, done: Ordered, ou
     columns = result_columns(judged, drop, form)
     writers: dict[str, Callable[[Path], object]] = {
         "csv": partial(results.write_csv, done.frame, columns, judged.header.delimiter),
-        "ndjson": partial(
-            results.write_ndjson, done.frame, drop.contract, columns, judged.json_columns, judged.escapes
-        ),
-        "parquet": partial(results.write_parquet, done.frame, drop.contract, columns),
+        "ndjson": partial(results.write_ndjson, done.frame, drop, columns, judged.json_columns, judged.escapes),
+        "parquet": partial(results.write_parquet, done.frame, drop, columns),
     }
     if done.frame.height:
         out.write(f".accepted.{form}", writers[form])

@@ -61,6 +61,9 @@ def publish_all(publications: Sequence[Publication]) -> list[OSError | None]:
         for folder, those in changed.items():
             try:
                 sync_folder(folder)
+            except FileNotFoundError:
+                # The partner has taken what was in it already, and the folder with it.
+                continue
             except OSError as error:
                 errors = [error if at in those else before for at, before in enumerate(errors)]
     return errors

@@ -15,6 +15,7 @@ from gateway.contracts import Contract
 from gateway.contracts.model import Column
 from gateway.pipeline import json_text
 from gateway.pipeline.ahead import mapped
+from gateway.pipeline.drop import Drop
 from gateway.pipeline.rows import PLACE, START, STOP
 from gateway.pipeline.source import Source
 from gateway.pipeline.validate import TIME, has_value
@@ -49,7 +50,7 @@ def append_text(frame: pl.DataFrame, file: IO[bytes], **style: Any) -> None:
 
 def write_ndjson(
     frame: pl.DataFrame,
-    contract: Contract,
+    drop: Drop,
     columns: list[str],
     json_columns: Collection[str],
     escapes: bool,
@@ -57,18 +58,18 @@ def write_ndjson(
 ) -> None:
     """The rows as NDJSON, null keys left out. Without `escapes` no text holds a character that JSON escapes."""
     with path.open("wb") as file:
-        append_ndjson(frame, contract, columns, json_columns, escapes, file)
+        append_ndjson(frame, drop, columns, json_columns, escapes, file)
 
 
 def append_ndjson(
     frame: pl.DataFrame,
-    contract: Contract,
+    drop: Drop,
     columns: list[str],
     json_columns: Collection[str],
     escapes: bool,
     file: IO[bytes],
 ) -> None:
-    line = ndjson_line(frame, contract, columns, json_columns, escapes)
+    line = ndjson_line(frame, drop, columns, json_columns, escapes)
     threads = 2 if frame.height > SLICE_ROWS else 0
     for rows in mapped(partial(lines_of, line), frame.iter_slices(SLICE_ROWS), threads):
         rows.write_csv(file, include_header=False, quote_style="never")
@@ -84,26 +85,26 @@ def append_rendered(frame: pl.DataFrame, file: IO[bytes]) -> None:
     append_text(frame.select(RENDERED), file, include_header=False, quote_style="never")
 
 
-def rendered(frame: pl.DataFrame, contract: Contract, json_columns: Collection[str], escapes: bool) -> pl.DataFrame:
+def rendered(frame: pl.DataFrame, drop: Drop, json_columns: Collection[str], escapes: bool) -> pl.DataFrame:
     """PLACE, TIME and RENDERED: the rows as the lines of an NDJSON.
 
     In the order of the file their values lie side by side in memory; once rows are sorted they do not, and putting
     a line together takes several times as long.
     """
-    declared = [column.name for column in contract.columns]
+    declared = [column.name for column in drop.contract.columns]
     columns = [name for name in [*declared, *sorted(json_columns)] if has_value(frame[name])]
-    line = ndjson_line(frame, contract, columns, json_columns, escapes)
+    line = ndjson_line(frame, drop, columns, json_columns, escapes)
     kept = [name for name in frame.columns if name in PLACE or name == TIME]
     return frame.select(*kept, line.alias(RENDERED))
 
 
 def ndjson_line(
-    frame: pl.DataFrame, contract: Contract, columns: list[str], json_columns: Collection[str], escapes: bool
+    frame: pl.DataFrame, drop: Drop, columns: list[str], json_columns: Collection[str], escapes: bool
 ) -> pl.Expr:
     """The text of a row as one JSON object."""
     parts: list[str | pl.Expr] = ["{"]
     for name in columns:
-        value = json_value(frame, name, contract, json_columns, escapes)
+        value = json_value(frame, name, drop, json_columns, escapes)
         member = [f"{', ' if len(parts) > 1 else ''}{json_key(name)}: ", *value]
         # A member that some rows lack is null there as a whole; the others are put together in one go.
         parts += [pl.concat_str(expressions(member))] if frame[name].null_count() else member
@@ -115,18 +116,28 @@ def ndjson_line(
 
 
 def json_value(
-    frame: pl.DataFrame, name: str, contract: Contract, json_columns: Collection[str], escapes: bool
+    frame: pl.DataFrame, name: str, drop: Drop, json_columns: Collection[str], escapes: bool
 ) -> list[str | pl.Expr]:
     """The parts of a column's JSON text."""
-    column = contract.by_name.get(name)
+    column = drop.contract.by_name.get(name)
     own = column is not None and column.default is not None
-    return [pl.col(name)] if is_json(name, contract, json_columns) else quoted(frame, name, escapes or own)
+    if is_json(name, drop.contract, json_columns):
+        return [marked_as_text(name, drop.policy.null_marker)]
+    return quoted(frame, name, escapes or own)
 
 
 def is_json(name: str, contract: Contract, json_columns: Collection[str]) -> bool:
     """Whether the text of a column is JSON as it is."""
     column = contract.by_name.get(name)
     return name in json_columns or (column is not None and column.type in JSON_TYPES)
+
+
+def marked_as_text(name: str, null_marker: str | None) -> pl.Expr:
+    """A column that is JSON already; but for the null marker, which stays the text that it is."""
+    value = pl.col(name)
+    if null_marker is None:
+        return value
+    return pl.when(value == null_marker).then(pl.lit(json_key(null_marker))).otherwise(value)
 
 
 def expressions(parts: list[str | pl.Expr]) -> Iterator[pl.Expr]:
@@ -153,24 +164,34 @@ def quoted(frame: pl.DataFrame, name: str, escapes: bool) -> list[str | pl.Expr]
     return ['"', pl.col(name), '"']
 
 
-def write_parquet(frame: pl.DataFrame, contract: Contract, columns: list[str], path: Path) -> None:
+def write_parquet(frame: pl.DataFrame, drop: Drop, columns: list[str], path: Path) -> None:
     """The rows as Parquet."""
-    typed(frame, contract, columns).write_parquet(path)
+    typed(frame, drop, columns).write_parquet(path)
 
 
-def typed(frame: pl.DataFrame, contract: Contract, columns: list[str]) -> pl.DataFrame:
-    """The rows as Parquet has them: numbers, booleans and times typed, all else text."""
+def typed(frame: pl.DataFrame, drop: Drop, columns: list[str]) -> pl.DataFrame:
+    """The rows as Parquet has them: numbers, booleans and times typed, all else text.
+
+    A null marker stays in a text, and is null in all else, which has no place for it.
+    """
+    contract, marker = drop.contract, drop.policy.null_marker
     types = {"integer": pl.Int64, "number": pl.Float64}
     declared: dict[str, Column] = contract.by_name
     casts = [
-        pl.col(name).cast(types[declared[name].type])
+        unmarked(name, marker).cast(types[declared[name].type])
         for name in columns
         if name in declared and declared[name].type in types
     ]
-    casts += [pl.col(c.name) == "true" for c in contract.columns if c.type == "boolean" and c.name in columns]
+    casts += [unmarked(c.name, marker) == "true" for c in contract.columns if c.type == "boolean" and c.name in columns]
     if contract.time and contract.time.column in columns:
         casts.append(pl.col(TIME).dt.replace_time_zone("UTC").alias(contract.time.column))
     return frame.with_columns(casts).select(columns)
+
+
+def unmarked(name: str, null_marker: str | None) -> pl.Expr:
+    """A column, null where it holds the null marker."""
+    value = pl.col(name)
+    return value if null_marker is None else pl.when(value != null_marker).then(value).alias(name)
 
 
 def write_rejected(source: Source, header: bytes, rejected: pl.DataFrame, path: Path) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -87,7 +88,7 @@ def validated(rows: Rows, terms: Terms) -> Validated:
     tallies = Tallies()
     rules = rules_of(Asked(terms.contract.sha256, terms.dates, terms.zone, terms.contract))
     raw = without_blanks(with_nested(rows.frame, terms.contract), terms)
-    raw, markers = without_markers(raw, terms)
+    raw, markers = without_markers(raw, terms, rows.json_columns)
     findings = Findings(raw)
     findings.apply(raw, text_checks(rows))
     findings.apply(raw, damage.checks(raw, terms.contract, rows.traces))
@@ -147,15 +148,19 @@ def maybe_blank(frame: pl.DataFrame, names: list[str]) -> list[str]:
     ]
 
 
-def without_markers(frame: pl.DataFrame, terms: Terms) -> tuple[pl.DataFrame, pl.DataFrame]:
+def without_markers(frame: pl.DataFrame, terms: Terms, further: Collection[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Cells that hold the feed's null marker as null, and a mask of them for each column that has some.
 
-    A marker blanks what is stored; identities and required columns cannot be blanked, so there it is only blank.
+    In objects, and in `further` columns of an NDJSON, it may stand as JSON. A marker blanks what is stored; identities
+    and required columns cannot be blanked, so there it is only blank.
     """
     if terms.null_marker is None:
         return frame, pl.DataFrame()
     names = [name for name in frame.columns if name not in PLACE]
-    masks = frame.select((pl.col(name) == terms.null_marker).fill_null(False) for name in names)
+    as_json = {*further, *(column.name for column in terms.contract.columns if column.type == "object")}
+    looks = {name: [terms.null_marker] for name in names}
+    looks |= {name: [terms.null_marker, json.dumps(terms.null_marker, ensure_ascii=False)] for name in as_json}
+    masks = frame.select(pl.col(name).is_in(looks[name]).fill_null(False) for name in names)
     marked = [name for name in names if masks[name].any()]
     frame = frame.with_columns(pl.when(~masks[name]).then(pl.col(name)).alias(name) for name in marked)
     fixed = {*terms.contract.identity, *(column.name for column in terms.contract.columns if column.required)}

@@ -32,23 +32,23 @@ class Line:
         self.free_at = max(self.free_at, now - BURST_SECONDS) + length / self._limit
 
 
-def lines(limits: LimitSettings) -> tuple[Line, Line]:
-    """A user's, up and down, in one process."""
-    up, down = limits.upload_bytes_per_second_max_per_user, limits.download_bytes_per_second_max_per_user
-    return Line(up), Line(down)
+def line_alone(bytes_per_second_max: int, *name: str) -> Line:
+    """One direction of a user, in one process."""
+    return Line(bytes_per_second_max)
 
 
 class Bandwidth:
     """The lines of all users. They outlive sessions, or a new session would begin afresh."""
 
-    def __init__(self, lines_of: Callable[[str, LimitSettings], tuple[Line, Line]] = lambda _, limits: lines(limits)):
+    def __init__(self, line: Callable[..., Line] = line_alone) -> None:
         self._lines: dict[str, tuple[Line, Line]] = {}
-        self._lines_of = lines_of
+        self._line = line
 
     def pace(self, username: str, limits: LimitSettings) -> Callable[[Callable[[], None]], Pace]:
         """What a session of the user is given; it calls that with what goes on when the line is free."""
         if username not in self._lines:
-            self._lines[username] = self._lines_of(username, limits)
+            up, down = limits.upload_bytes_per_second_max_per_user, limits.download_bytes_per_second_max_per_user
+            self._lines[username] = self._line(up, "up", username), self._line(down, "down", username)
         return lambda go_on: Pace(*self._lines[username], go_on)
 
 

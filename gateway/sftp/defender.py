@@ -1,7 +1,8 @@
 """The defender: points for who fails to log in, bans for who goes on, and the line that a banned address gets.
 
-All is decided in memory, on the event loop; a thread writes what has changed to the ledger about once a second, and
-takes from there what an operator has unbanned. However long a flood lasts, it is one row for each address or user.
+All is decided in memory, on the event loop or at the desk; a thread writes what has changed to the ledger about once a
+second, and takes from there what an operator has unbanned. However long a flood lasts, it is one row for each address
+or user.
 """
 
 from __future__ import annotations

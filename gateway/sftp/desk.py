@@ -10,6 +10,7 @@ import os
 import threading
 import time
 from collections import Counter, defaultdict
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -21,7 +22,7 @@ from gateway.errors import UploadRefused
 from gateway.ledger import Ledger
 from gateway.ledger.audit import AuditQueue
 from gateway.sftp.defender import Defender
-from gateway.sftp.limits import Doors, Handles, Sessions
+from gateway.sftp.limits import Doors, Handles, Sessions, take
 from gateway.sftp.pressure import PAUSE_SECONDS
 from gateway.sftp.uploads import Wakes
 
@@ -29,7 +30,7 @@ log = structlog.get_logger(__name__)
 
 
 class Desk:
-    """What all processes have in common. A thread for each pipe of each process runs `answer`."""
+    """What all processes have in common. Of each process, one thread runs `answer_counts` and one `answer_pickup`."""
 
     def __init__(self, live: LiveSettings, ledger: Ledger, pickup: Wakes) -> None:
         self.live = live
@@ -63,9 +64,7 @@ class Desk:
         try:
             while True:
                 name, arguments = pipe.recv()
-                with self.lock:
-                    found = getattr(guest, name)(*arguments)
-                pipe.send(found)
+                pipe.send(self._ask_guest(guest, name, arguments))
         except (EOFError, OSError):
             log.debug("a process of the port has ended")
         finally:
@@ -73,6 +72,13 @@ class Desk:
             pipe.close()
             with self.lock:
                 guest.leave()
+
+    def _ask_guest(self, guest: Guest, name: str, arguments: tuple[Any, ...]) -> Any:
+        try:
+            with self.lock:
+                return getattr(guest, name)(*arguments)
+        except Exception as error:  # A bug of ours, or a log on a full disk: it concerns one connection.
+            return Failed(type(error).__name__)
 
     def answer_pickup(self, pipe: Connection) -> None:
         """Until the process ends."""
@@ -95,6 +101,13 @@ class Desk:
         except Exception as error:  # Whatever it is, it concerns one request of one session, which is told.
             return f"the file could not be claimed: {type(error).__name__}"
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """What a process is answered when the desk could not find the answer: the type of the error."""
+
+    error: str
 
 
 class Guest:
@@ -124,17 +137,17 @@ class Guest:
         return self._desk.doors.come(address, self._limits)
 
     def log_in(self, address: str, tenant: str, username: str) -> str | None:
-        self._connections[address, False] -= 1
+        take(self._connections, (address, False))
         self._connections[address, True] += 1
         self._logins[tenant, username] += 1
         return self._desk.doors.log_in(address, tenant, username, self._limits)
 
     def log_out(self, tenant: str, username: str) -> None:
-        self._logins[tenant, username] -= 1
+        take(self._logins, (tenant, username))
         self._desk.doors.log_out(tenant, username)
 
     def go(self, address: str, named: bool) -> None:
-        self._connections[address, named] -= 1
+        take(self._connections, (address, named))
         self._desk.doors.go(address, named=named)
 
     def take_handle(self, tenant: str) -> str | None:
@@ -147,7 +160,7 @@ class Guest:
         return None
 
     def give_back(self, tenant: str) -> None:
-        self._handles[tenant] -= 1
+        take(self._handles, tenant)
         self._desk.handles.give_back(tenant)
 
     def begin_session(self, tenant: str, session: int) -> int | str:

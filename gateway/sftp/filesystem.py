@@ -25,11 +25,12 @@ from gateway.sftp.attributes import attributes, folder_attributes
 from gateway.sftp.handles import OpenFile, OpenUpload
 from gateway.sftp.inbox import Inbox, clock_time
 from gateway.sftp.limits import Handles
+from gateway.sftp.logged_in import Login, event_of
 from gateway.sftp.names import Names
 from gateway.sftp.paths import Place, feed_root, list_below, normal, open_below, place_of, stat_below
 from gateway.sftp.pressure import BackPressure
 from gateway.sftp.room import space
-from gateway.sftp.uploads import Login, Uploads, event_of
+from gateway.sftp.uploads import Uploads
 
 CHANGES = FXF_WRITE | FXF_APPEND | FXF_CREAT | FXF_TRUNC
 READING_AREAS = ("outbox", "samples")

@@ -25,10 +25,11 @@ from gateway.pickup.holding import holding
 from gateway.pickup.names import is_temporary
 from gateway.pickup.proofs import kind_of
 from gateway.sftp.handles import OpenUpload
+from gateway.sftp.logged_in import Login
 from gateway.sftp.names import Found, Names
 from gateway.sftp.new_names import refuse_bad_name, refuse_too_deep, refuse_twin
 from gateway.sftp.paths import Place, feed_root, list_below
-from gateway.sftp.uploads import Login, Uploads, Wakes
+from gateway.sftp.uploads import Uploads, Wakes
 
 
 class Inbox:

@@ -1,6 +1,6 @@
 """Who may come in: the counts of open connections and files, and the sentences of those who are one too many.
 
-Everything here runs on the event loop.
+Everything here runs on one event loop, or, where several processes serve, at the desk, one call at a time.
 """
 
 from __future__ import annotations
@@ -8,6 +8,8 @@ from __future__ import annotations
 import contextlib
 import resource
 from collections import Counter, defaultdict
+from collections.abc import Hashable
+from typing import TypeVar
 
 import asyncssh
 
@@ -20,6 +22,8 @@ WINDOW_BYTES = 8 * 1024 * 1024
 SMALL_WINDOW_BYTES = 256 * 1024
 LARGE_WINDOWS_MAX = 8
 """So many sessions of a tenant have a large window; those that come on top share the line with them anyway."""
+
+K = TypeVar("K", bound=Hashable)
 
 BUSY = "close a connection that you do not need, or try again in a minute"
 
@@ -149,7 +153,7 @@ def allow_descriptors() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
-def take(counter: Counter[str], key: str) -> None:
+def take(counter: Counter[K], key: K) -> None:
     """One less; a key that has none left is forgotten, or addresses would pile up."""
     counter[key] -= 1
     if counter[key] <= 0:

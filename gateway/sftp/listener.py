@@ -20,12 +20,13 @@ from gateway.sftp.handler import check_asyncssh
 from gateway.sftp.inbox import Inbox
 from gateway.sftp.keyring import Keyring
 from gateway.sftp.limits import allow_descriptors
+from gateway.sftp.logged_in import Login, event_of
 from gateway.sftp.login import LoginServer
 from gateway.sftp.loop_shares import LoopShares
 from gateway.sftp.names import Names
 from gateway.sftp.proving import check_connection
 from gateway.sftp.session import SftpSession
-from gateway.sftp.uploads import Login, Wakes, event_of
+from gateway.sftp.uploads import Wakes
 
 log = structlog.get_logger(__name__)
 
@@ -93,6 +94,7 @@ class SftpListener:
         """End the sessions of those who may be in no longer: disabled, removed, expired, or no longer from there."""
         for login in list(self._connections.values()):
             login.look_again()
+        self._uploads.look_again()
 
     @property
     def is_listening(self) -> bool:

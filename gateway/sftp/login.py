@@ -15,10 +15,10 @@ from gateway.sftp.admission import Admission
 from gateway.sftp.defender import Defender
 from gateway.sftp.keyring import Keyring
 from gateway.sftp.limits import Doors
+from gateway.sftp.logged_in import Login, event_of
 from gateway.sftp.proving import prove_in
 from gateway.sftp.session import SftpSession
 from gateway.sftp.turning_away import turn_away
-from gateway.sftp.uploads import Login, event_of
 from gateway.sftp.vestibule import stand_before
 from gateway.sftp.visit import Visit
 

@@ -19,9 +19,10 @@ from gateway.ledger.drops import DropRow
 from gateway.ledger.uploads import UploadRow
 from gateway.pickup.claim import archived_path
 from gateway.pickup.landing import spool_path
+from gateway.sftp.logged_in import Login
 from gateway.sftp.paths import Place, feed_root, list_below, open_below, stat_below
 from gateway.sftp.spool import durable_prefix
-from gateway.sftp.uploads import Login, Uploads
+from gateway.sftp.uploads import Uploads
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,7 @@ class Names:
         """While it is being written out of order, the file is longer than what can be resumed."""
         if handle := self._uploads.handle_of(row.id):
             return handle.resumable()
-        # Another process has it open: what can be told is what would be left of it if that process died.
+        # Another process has it open: what can be told is what would be good of it if that process died.
         if row.state == "open":
             return 0 if row.in_place else durable_prefix(spool_path(self._settings, row.id))
         return status.st_size

@@ -29,13 +29,19 @@ class BackPressure:
         """Returns at once, unless the tenant's queue is long and another one has something to be processed."""
         if self._released.is_set() or not await self._is_flooding(tenant):
             return
-        async with self._lines[tenant]:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._released.wait(), PAUSE_SECONDS)
+        await self._wait_in_line(tenant)
 
     def release(self) -> None:
         """Let all go on; from now on nobody waits."""
         self._released.set()
+
+    async def _wait_in_line(self, tenant: str) -> None:
+        async with self._lines[tenant]:
+            await self._pause(PAUSE_SECONDS)
+
+    async def _pause(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._released.wait(), seconds)
 
     async def _is_flooding(self, tenant: str) -> bool:
         # The file is in: that the ledger cannot be asked is no failure of the close.

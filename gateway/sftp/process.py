@@ -22,7 +22,7 @@ from gateway.pickup import holding
 from gateway.sftp.bandwidth import Bandwidth
 from gateway.sftp.common import Common
 from gateway.sftp.fair_threads import FairThreads
-from gateway.sftp.far import Counter, FarDefender, FarDoors, FarHandles, FarPickup, FarPressure, FarSessions
+from gateway.sftp.far import Asking, FarDefender, FarDoors, FarHandles, FarPickup, FarPressure, FarSessions
 from gateway.sftp.listener import SftpListener
 from gateway.sftp.shared import SharedNumbers
 from gateway.sftp.uploads import Uploads, Wakes
@@ -86,14 +86,14 @@ async def serve(given: Given) -> None:
 
 def common(live: LiveSettings, ledger: Ledger, pickup: Wakes, counts: Connection) -> Common:
     """What the sessions of all processes have in common, as this one sees it."""
-    counter, numbers = Counter(counts), SharedNumbers(live.current)
+    asking, numbers = Asking(counts), SharedNumbers(live.current)
     return Common(
-        doors=FarDoors(counter),
-        handles=FarHandles(counter),
-        sessions=FarSessions(counter),
-        defender=FarDefender(live, counter),
-        pressure=FarPressure(ledger, counter),
-        bandwidth=Bandwidth(numbers.lines),
+        doors=FarDoors(asking),
+        handles=FarHandles(asking),
+        sessions=FarSessions(asking),
+        defender=FarDefender(live, asking),
+        pressure=FarPressure(ledger, asking),
+        bandwidth=Bandwidth(numbers.line),
         uploads=Uploads(live, ledger, pickup, numbers.uploads, numbers.counted),
         audit=AuditQueue(ledger),
     )

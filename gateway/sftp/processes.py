@@ -67,15 +67,14 @@ class Processes:
         """Start them all; the port, when they listen. Raises OSError, or GatewayError when one of them cannot serve."""
         settings = self._live.current
         SharedNumbers.begin_anew(settings)
-        self._place, port = bound(settings)
-        self._settings = with_port(settings, port)
+        self._place, self._port = bound(settings)
         self._desk.start()
         try:
             await asyncio.gather(*(self._start_one() for _ in range(settings.gateway.sftp.processes)))
         except BaseException:  # Whatever it was, no process is to be left that serves.
             await self.stop(0)
             raise
-        return port
+        return self._port
 
     def look_again(self) -> None:
         """Each process does so by itself."""
@@ -93,7 +92,8 @@ class Processes:
 
     async def _start_one(self) -> None:
         """Returns when it listens."""
-        serving, answering = begin(self._settings, self._desk, self._lock)
+        # As they are by now: one that comes later must know the tenants of today.
+        serving, answering = begin(with_port(self._live.current, self._port), self._desk, self._lock)
         self._serving.add(serving)
         loop = asyncio.get_running_loop()
         loop.add_reader(serving.process.sentinel, self._see_end, serving, answering)
@@ -208,14 +208,22 @@ def bound(settings: Settings) -> tuple[socket.socket, int]:
         sftp.host, sftp.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]
     # Others may share a port that is shared: whether somebody listens there already must be asked without that.
-    with socket.socket(family, kind, protocol) as asking:
-        asking.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    with unbound(family, kind, protocol) as asking:
         asking.bind(address)
-    place = socket.socket(family, kind, protocol)
-    place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    place = unbound(family, kind, protocol)
     place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     place.bind(address)
     return place, place.getsockname()[1]
+
+
+def unbound(family: socket.AddressFamily, kind: socket.SocketKind, protocol: int) -> socket.socket:
+    """As asyncio makes those that listen."""
+    made = socket.socket(family, kind, protocol)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if family == socket.AF_INET6:
+        # Somebody may listen on the same port of IPv4.
+        made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    return made
 
 
 def with_port(settings: Settings, port: int) -> Settings:

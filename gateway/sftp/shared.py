@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
-from gateway.config import LimitSettings, Settings
+from gateway.config import Settings
 from gateway.locks import Marks, place_of
 from gateway.sftp.bandwidth import NEVER, Line
 from gateway.sftp.quota import Counted, Counts
@@ -41,7 +41,11 @@ class SharedLock(AbstractContextManager[None]):
 
     def __enter__(self) -> None:
         self._threads.acquire()
-        self._marks.take(self._name)
+        try:
+            self._marks.take(self._name)
+        except BaseException:  # Whatever it is, the next one must not wait for ever.
+            self._threads.release()
+            raise
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -89,12 +93,8 @@ class SharedNumbers:
         name = "feed", tenant, feed
         return Counted(self._mapped(name, Counts), self._lock("counting", *name), self._lock("growing", *name))
 
-    def lines(self, username: str, limits: LimitSettings) -> tuple[Line, Line]:
-        """A user's, up and down."""
-        up, down = limits.upload_bytes_per_second_max_per_user, limits.download_bytes_per_second_max_per_user
-        return self._line(up, "up", username), self._line(down, "down", username)
-
-    def _line(self, bytes_per_second_max: int, *name: str) -> Line:
+    def line(self, bytes_per_second_max: int, *name: str) -> Line:
+        """One direction of a user, by those names."""
         if not bytes_per_second_max:
             return Line(bytes_per_second_max)
         return SharedLine(bytes_per_second_max, self._mapped(name, Moment), self._lock(*name))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -28,6 +29,13 @@ def time_of_client(row: UploadRow, path: Path) -> datetime | None:
     found = datetime.fromtimestamp(path.stat().st_mtime, tz=UTC)
     written = row.ended_at is not None and row.opened_at - CLOCK_STEP <= found <= row.ended_at + CLOCK_STEP
     return None if written else found
+
+
+def is_at(folder: int, name: str, descriptor: int) -> bool:
+    """Whether the open file is the one that stands at that name of a folder, which is a descriptor too."""
+    with contextlib.suppress(FileNotFoundError):
+        return os.path.samestat(os.stat(name, dir_fd=folder, follow_symlinks=False), os.fstat(descriptor))
+    return False
 
 
 def all_but_the_last(size: int) -> int:

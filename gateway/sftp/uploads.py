@@ -9,7 +9,6 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
@@ -20,7 +19,6 @@ import structlog
 from gateway.config import FeedSettings, LiveSettings, Settings
 from gateway.errors import UploadRefused
 from gateway.ledger import Ledger, new_id, uploads
-from gateway.ledger.audit import Event
 from gateway.ledger.uploads import UploadRow
 from gateway.locks import Marks
 from gateway.pickup.folder import inbox, parent_of, sync
@@ -29,10 +27,11 @@ from gateway.pickup.landing import land, spool_path
 from gateway.pickup.names import is_temporary
 from gateway.sftp import recovery
 from gateway.sftp.handles import OpenUpload
+from gateway.sftp.logged_in import Login
 from gateway.sftp.paths import Place
 from gateway.sftp.quota import Counted, counted_alone
 from gateway.sftp.room import Room, Rooms
-from gateway.sftp.spool import all_but_the_last, copy, time_of_client
+from gateway.sftp.spool import all_but_the_last, copy, is_at, time_of_client
 
 log = structlog.get_logger(__name__)
 
@@ -46,31 +45,6 @@ class Wakes(Protocol):
     def wake(self) -> None: ...
 
     def claim_now(self, drop_id: str) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Login:
-    """Who is at the other end of a session."""
-
-    tenant: str
-    username: str
-    address: str | None
-    client: str | None
-    fingerprint: str | None = None
-    """Of the key that logged in."""
-
-
-def event_of(
-    login: Login,
-    action: str,
-    result: str = "ok",
-    subject: str | None = None,
-    size: int | None = None,
-    detail: str | None = None,
-) -> Event:
-    """What a login did, for the audit."""
-    who = (login.tenant, login.username, login.address, login.fingerprint, login.client)
-    return Event(action, result, *who, subject, size, detail)
 
 
 class Uploads:
@@ -123,6 +97,13 @@ class Uploads:
                 with contextlib.suppress(FileNotFoundError):  # It has just ended.
                     size += self.spooled(row.id).stat().st_size
         return size
+
+    def look_again(self) -> None:
+        """Fail the open uploads that were removed by way of another process."""
+        with self._ended:
+            for handle in self._open.values():
+                if handle.failure is None and os.fstat(handle.descriptor).st_nlink == 0:
+                    handle.failure = f"{handle}: {REMOVED}"
 
     def drain(self, seconds: float) -> None:
         """Take no new upload, and wait until those that are open have ended, or the time is up."""
@@ -183,8 +164,11 @@ class Uploads:
 
     def resume(self, row: UploadRow, *, append: bool) -> OpenUpload:
         """Go on with an incomplete upload."""
-        self._refuse_while_draining(Place("inbox", row.feed, row.path))
-        self._take(row.id)
+        place = Place("inbox", row.feed, row.path)
+        self._refuse_while_draining(place)
+        # Not waited for: whoever goes on with it keeps it until his upload ends.
+        if not self._take(row.id, wait=False):
+            raise UploadRefused(f"{place}: another session goes on with this upload; try again when that one has ended")
         try:
             return self._resume(row, append=append)
         except BaseException:  # Whatever it was, it is not open here.
@@ -282,7 +266,7 @@ class Uploads:
             try:
                 self.store_temporary(row, handle.size)
             except Exception:  # Raised again, once nobody can rename what the failed close does not vouch for.
-                self._take_back(row)
+                self._take_back(handle)
                 raise
         else:
             self._land(row, Place("inbox", row.feed, row.path), handle.client_mtime)
@@ -311,21 +295,25 @@ class Uploads:
             sync(self.spooled(""))
             uploads.close_upload(self._ledger, row.id, size)
 
-    def _take_back(self, row: UploadRow) -> None:
-        """Out of the inbox again, when it got there."""
+    def _take_back(self, handle: OpenUpload) -> None:
+        """Out of the inbox again, when it got there. Another file that stands at its name stays."""
+        row = handle.row
         root = inbox(self._settings, row.tenant, row.feed)
         with holding((row.tenant, row.feed, row.path)), parent_of(root, row.path) as (folder, name):
-            if not self.spooled(row.id).exists():
+            if not self.spooled(row.id).exists() and is_at(folder, name, handle.descriptor):
                 os.rename(name, self.spooled(row.id), src_dir_fd=folder)
 
     def _abandon(self, row: UploadRow, reason: str) -> None:
-        handle = self.handle_of(row.id)
-        if handle is not None:
-            self._leave(handle)
-        else:
-            self._free(row.id)
-        uploads.abort(self._ledger, row.id, reason)
-        self.spooled(row.id).unlink(missing_ok=True)
+        try:
+            uploads.abort(self._ledger, row.id, reason)
+            self.spooled(row.id).unlink(missing_ok=True)
+        finally:
+            # Last: what is not taken is recovered by a process that starts.
+            handle = self.handle_of(row.id)
+            if handle is not None:
+                self._leave(handle)
+            else:
+                self._free(row.id)
 
     @contextlib.contextmanager
     def _taken(self, upload_id: str, *, wait: bool = True) -> Iterator[bool]:
@@ -352,7 +340,10 @@ class Uploads:
     def _tell_untold(self) -> None:
         """Say in the ledger how uploads ended that ended while it could not be written."""
         for upload_id, (size, reason) in list(self._untold.items()):
-            self.interrupt(upload_id, size, reason)
+            with self._taken(upload_id, wait=False) as ours:
+                # Else another process has recovered it, and somebody goes on with it there.
+                if ours:
+                    self.interrupt(upload_id, size, reason)
             self._untold.pop(upload_id, None)
 
     def interrupt(self, upload_id: str, size: int, reason: str) -> None:

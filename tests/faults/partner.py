@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 import paramiko
 from paramiko.sftp import CMD_CLOSE
 
-from tests.faults.site import Site, until
+from tests.faults.site import Site
+from tests.waiting import until
 
 R = TypeVar("R")
 ROWS = b"".join(b"user-%05d,Name of user %05d,%d\n" % (number, number, number % 90) for number in range(5000))

@@ -8,7 +8,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,9 @@ from typing import Any
 import asyncssh
 
 from tests.conftest import unmeasured
+from tests.waiting import PATIENCE_SECONDS, until
 
 REPOSITORY = Path(__file__).parents[2]
-PATIENCE_SECONDS = 60.0
 SETTINGS = """
 [data]
 dir = "{data}"
@@ -225,12 +224,3 @@ class Site:
 
     def log(self) -> str:
         return (self.root / "log").read_text()
-
-
-def until(fact: Callable[[], Any], told: Callable[[], object] = lambda: "") -> Any:
-    """Wait for a fact; `told` is shown when it does not come."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not (found := fact()):
-        assert time.monotonic() < deadline, f"waited in vain\n{told()}"
-        time.sleep(0.02)
-    return found

@@ -9,7 +9,8 @@ import pytest
 
 from tests.faults.outcomes import Reference, outcomes
 from tests.faults.partner import MORE, PEOPLE, GatewayDied, Partner
-from tests.faults.site import Site, until
+from tests.faults.site import Site
+from tests.waiting import until
 
 HOUR = 3600.0
 

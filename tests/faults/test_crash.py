@@ -10,7 +10,8 @@ import pytest
 from tests.faults.outcomes import Reference, check_transitions, outcomes
 from tests.faults.partner import MORE, PEOPLE, SCRIPTS, GatewayDied, Partner
 from tests.faults.points import CRASHES, UNACKNOWLEDGED, Point
-from tests.faults.site import Site, until
+from tests.faults.site import Site
+from tests.waiting import until
 
 
 def digests(contents: list[bytes]) -> set[str]:

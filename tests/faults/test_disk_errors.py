@@ -9,7 +9,8 @@ from tests.faults.errors import ERRORS, OF_THE_CLIENT, TEMPORARY
 from tests.faults.outcomes import Reference, outcomes
 from tests.faults.partner import PEOPLE, Partner, request, write
 from tests.faults.points import Point
-from tests.faults.site import Site, until
+from tests.faults.site import Site
+from tests.waiting import until
 
 FSYNC = "the bytes cannot be fsynced"
 

@@ -13,7 +13,8 @@ import pytest
 from tests.faults.disk import SmallDisk
 from tests.faults.outcomes import outcomes
 from tests.faults.partner import MORE, PEOPLE, Partner, write
-from tests.faults.site import Site, until
+from tests.faults.site import Site
+from tests.waiting import until
 
 DISK_BYTES = 8_000_000
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from tests.faults.outcomes import Reference, outcomes
 from tests.faults.partner import PEOPLE
-from tests.faults.site import Site, until
+from tests.faults.site import Site
+from tests.waiting import until
 
 QUEUE = Path("/proc/sys/fs/inotify/max_queued_events")
 

@@ -11,7 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.faults.partner import PEOPLE, Partner, write
-from tests.faults.site import Site, until
+from tests.faults.site import Site
+from tests.waiting import until
 
 PUTS = 12
 

@@ -13,7 +13,8 @@ import pytest
 
 from tests.faults.outcomes import Reference, outcomes
 from tests.faults.partner import MORE, PEOPLE
-from tests.faults.site import Site, until
+from tests.faults.site import Site
+from tests.waiting import until
 
 HALF = len(PEOPLE) // 2
 

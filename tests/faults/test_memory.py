@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.faults.partner import PEOPLE, Partner
-from tests.faults.site import Site, until
+from tests.faults.site import Site
+from tests.waiting import until
 
 MEMORY_BYTES = 400_000_000
 ROWS = 1_500_000

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from tests.faults.partner import PEOPLE, Partner
-from tests.faults.site import Site, until
+from tests.faults.site import Site
+from tests.waiting import until
 
 MEMORY_BYTES = 250_000_000
 # A field takes a byte in the file and sixteen in memory.

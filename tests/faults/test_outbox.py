@@ -10,7 +10,8 @@ from pathlib import Path
 
 from tests.faults.outcomes import Reference, outcomes
 from tests.faults.partner import SCRIPTS, Partner
-from tests.faults.site import Site, until
+from tests.faults.site import Site
+from tests.waiting import until
 
 
 @contextlib.contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,8 +19,8 @@ from gateway.ledger.jobs import JobRow
 from gateway.pickup.folder import inbox, make_folders
 from gateway.pickup.landing import land, spool_path
 from gateway.pickup.pickup import Pickup
+from tests.waiting import until
 
-PATIENCE_SECONDS = 40.0
 PROFILES = b"identity,Name\nann,Ann\nbob,Bob\n"
 
 TENANT = """
@@ -59,16 +58,6 @@ on_overwrite = "replace"
 contract = "clevertap-profiles"
 on_suspect = "process"
 """
-
-
-def until(fact: Callable[[], Any]) -> Any:
-    """Wait for a fact and return it."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not (found := fact()):
-        if time.monotonic() > deadline:
-            raise AssertionError("waited in vain")
-        time.sleep(0.01)
-    return found
 
 
 class SharedEngine(Engine):

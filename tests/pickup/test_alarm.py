@@ -13,8 +13,8 @@ from gateway import clock
 from gateway.alarm import Alarm
 from gateway.ledger import jobs, quarantine
 from gateway.pickup.folder import make_folders
-from tests.pickup.conftest import until
 from tests.pickup.test_holds import gateway
+from tests.waiting import until
 
 TELLS = "import os, sys; open(sys.argv[1], 'a').write(sys.stdin.read()); print(os.getpgid(0))"
 FAILS = "import sys; sys.stderr.write('the pager is broken'); sys.exit(7)"

@@ -19,9 +19,10 @@ from gateway.pickup import landing, passage
 from gateway.pickup.folder import inbox
 from gateway.pickup.pickup import Pickup
 from gateway.pickup.scan import Scan
-from tests.pickup.conftest import PROFILES, until
+from tests.pickup.conftest import PROFILES
 from tests.pickup.test_holds import CUT
 from tests.pickup.test_sequence import EVENTS, delayed_profiles, pause_until
+from tests.waiting import until
 
 CUT_EVENTS = b"identity,evtName,ts,evtData\nann,Bought,1700000000,{}\nann,Bou"
 

@@ -24,8 +24,9 @@ from gateway.store import TenantStore
 from gateway.store.table import Table
 from gateway.storekeeper import Storekeeper
 from gateway.storekeeping import Commit, Resolved
-from tests.pickup.conftest import PROFILES, Site, until
+from tests.pickup.conftest import PROFILES, Site
 from tests.pickup.contributing import ContributingEngine
+from tests.waiting import until
 
 EVENTS = b"identity,evtName,ts\nann,Bought,1700000000\nzed,Bought,1700000001\n"
 

@@ -19,7 +19,8 @@ from gateway.locks import keeping
 from gateway.pickup.claim import archived_path, take_file
 from gateway.pickup.landing import spool_path
 from gateway.retention.sweeping import Sweeping
-from tests.pickup.conftest import PROFILES, until
+from tests.pickup.conftest import PROFILES
+from tests.waiting import until
 
 
 def test_every_state_comes_back_as_it_was(site: Any, tmp_path: Path) -> None:

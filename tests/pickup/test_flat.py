@@ -13,8 +13,9 @@ import pytest
 from gateway.ledger import connection
 from gateway.pickup.pickup import Pickup
 from gateway.storekeeper import Storekeeper
-from tests.pickup.conftest import Site, until
+from tests.pickup.conftest import Site
 from tests.pickup.contributing import ContributingEngine
+from tests.waiting import until
 
 EVENTS = b"identity,evtName,ts\nann,Seen,1767225600\n"
 READS = re.compile(r"\s*(SELECT|UPDATE|DELETE)")

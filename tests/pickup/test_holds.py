@@ -17,7 +17,8 @@ from gateway.ledger import drops, holds, jobs
 from gateway.pickup.claim import archived_path
 from gateway.pickup.names import NAME_BYTES_MAX
 from gateway.pickup.scan import Scan
-from tests.pickup.conftest import PROFILES, until
+from tests.pickup.conftest import PROFILES
+from tests.waiting import until
 
 
 def gateway(site: Any, *arguments: str) -> subprocess.CompletedProcess[str]:

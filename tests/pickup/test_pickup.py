@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import threading
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -24,6 +23,7 @@ from gateway.pickup.landing import land
 from gateway.pickup.scan import Scan
 from gateway.pipeline.drop import Drop, Outcome, Suspect
 from tests.pickup.conftest import Site
+from tests.waiting import until
 
 PROFILES = b"identity,Name\nann,Ann\nbob,Bob\n"
 
@@ -357,13 +357,6 @@ def test_a_claimed_file_that_still_stands_in_the_inbox_is_processed_once(site: A
         (job,) = site.ended()
     assert (job.status, job.drop_id) == ("completed", drop_id)
     assert not (site.inbox / "a.csv").exists()
-
-
-def until(fact: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not fact():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
 
 
 def described(site: Any, job_id: str) -> Drop:

@@ -16,7 +16,8 @@ from gateway.ledger import drops, holds
 from gateway.pickup.folder import inbox
 from gateway.pickup.proofs import checksum_in, kind_of
 from gateway.pickup.scan import Scan
-from tests.pickup.conftest import PROFILES, until
+from tests.pickup.conftest import PROFILES
+from tests.waiting import until
 
 DIGEST = hashlib.sha256(PROFILES).hexdigest()
 OTHER = hashlib.sha256(b"other").hexdigest()

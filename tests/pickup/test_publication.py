@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from gateway.engine import LASTS, Engine
 from gateway.pipeline.drop import Drop, Outcome, Suspect
-from tests.pickup.conftest import Site, until
+from tests.pickup.conftest import Site
+from tests.waiting import until
 
 
 class LongEngine(Engine):
@@ -53,3 +56,25 @@ def test_what_a_short_job_went_through_is_written_with_its_outcome_and_of_a_long
         _, short = site.ended(2)
     passed = ["queued", "validating", "processing", "pending_refresh", "completed"]
     assert site.transitions(long.id) == site.transitions(short.id) == passed
+
+
+def test_a_job_that_was_requeued_at_once_is_in_the_hands_of_its_new_run_only(site: Any) -> None:
+    """What the first run still does when it has ended must not take the second one out of anybody's hands."""
+    with site.picking_up() as pickup:
+        site.upload("a.csv")
+        (job,) = site.ended()
+        again = replace(job, status="queued")
+        with pickup._work:
+            pickup._running[job.id] = again
+        pickup._see_ended([job])
+        assert pickup._running == {job.id: again}
+        pickup._see_ended([again])
+        assert pickup._running == {}
+
+
+def test_the_digest_of_a_drop_that_is_held_is_known(site: Any) -> None:
+    with site.picking_up():
+        drop_id = site.upload("cut.csv", content=b'identity,Name\nann,"An')
+        until(lambda: site.state(drop_id) == "held")
+    (row,) = site.ledger.rows("SELECT sha256 FROM drops WHERE id = ?", (drop_id,))
+    assert row["sha256"] == hashlib.sha256(b'identity,Name\nann,"An').hexdigest()

@@ -14,6 +14,7 @@ from gateway import clock
 from gateway.config import FeedSettings
 from gateway.ledger import drops
 from gateway.pickup.claim import original_path
+from gateway.pickup.local import BETWEEN_SCANS_SECONDS_MIN
 from gateway.pickup.names import is_temporary
 from gateway.pickup.scan import Scan
 
@@ -155,6 +156,46 @@ def test_a_local_file_that_is_still_written_waits(site: Any) -> None:
     walk_twice(site)
     (job,) = site.jobs()
     assert job.file_size == 13
+
+
+def test_a_local_file_that_is_moved_away_during_the_walk_is_no_drop(site: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a.csv", "b.csv"):
+        (site.inbox / name).write_bytes(b"identity\nann\n")
+    scan = Scan(site.live, site.ledger)
+    end_walk = scan._local.end_walk
+
+    def end_without_one() -> Any:
+        if scan._local._finished:
+            (site.inbox / "a.csv").unlink(missing_ok=True)
+        return end_walk()
+
+    monkeypatch.setattr(scan._local, "end_walk", end_without_one)
+    while (again := scan.walk()) is not None:
+        threading.Event().wait(max((again - clock.now()).total_seconds(), 0))
+    assert drops.newest(site.ledger, "acme", "profiles", "a.csv") is None
+    assert drops.newest(site.ledger, "acme", "profiles", "b.csv") is not None
+
+
+def test_a_folder_that_cannot_be_walked_keeps_no_finished_file_of_another_from_landing(
+    site: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (site.inbox / "a.csv").write_bytes(b"identity\nann\n")
+    scan = Scan(site.live, site.ledger)
+    walk_feed = scan._walk_feed
+
+    def walk_or_fail(settings: Any, tenant: str, feed: str, policy: Any) -> None:
+        walk_feed(settings, tenant, feed, policy)
+        if feed == list(settings.tenants[tenant].feeds)[-1]:
+            raise PermissionError(feed)
+
+    monkeypatch.setattr(scan, "_walk_feed", walk_or_fail)
+    for _ in range(2):
+        with pytest.raises(PermissionError):
+            scan.walk()
+        threading.Event().wait(BETWEEN_SCANS_SECONDS_MIN)
+    with pytest.raises(PermissionError):
+        scan.walk()
+    assert drops.newest(site.ledger, "acme", "profiles", "a.csv") is not None
 
 
 def test_a_local_program_that_replaces_a_landed_file_makes_a_drop_of_its_own(make_site: Any, tmp_path: Path) -> None:

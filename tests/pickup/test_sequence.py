@@ -8,7 +8,7 @@ from typing import Any
 from gateway import clock
 from gateway.ledger import holds
 from gateway.pickup.scan import Scan
-from tests.pickup.conftest import until
+from tests.waiting import until
 
 EVENTS = b"identity,evtName,ts\nann,Bought,1700000000\n"
 

@@ -20,8 +20,9 @@ from gateway.pickup.landing import spool_path
 from gateway.retention import originals, results, sweep
 from gateway.retention.originals import finish_purges
 from gateway.retention.swept import Swept
-from tests.pickup.conftest import PROFILES, until
+from tests.pickup.conftest import PROFILES
 from tests.pickup.test_holds import gateway
+from tests.waiting import until
 
 LONG = timedelta(days=31)
 SHORT = timedelta(days=29)

@@ -8,9 +8,8 @@ import os
 import re
 import signal
 import subprocess
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -26,8 +25,8 @@ from gateway.ledger.states import JOB_STATUSES
 from gateway.ledger.transitions import history
 from tests.conftest import clean_environment, command
 from tests.rules.conftest import ndjson, record, table
+from tests.waiting import PATIENCE_SECONDS, until
 
-PATIENCE_SECONDS = 60.0
 ROLES = ("admin", "creator", "approver", "viewer")
 FEEDS = {name.replace("clevertap-", ""): name for name in contracts.builtin_names()}
 # No scan is ever due: what is picked up is picked up because its landing wakes the scan.
@@ -174,15 +173,6 @@ def workers_of(gateway: int) -> list[int]:
             parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
             if parent == gateway and b"resource_tracker" not in (process / "cmdline").read_bytes():
                 found.append(int(process.name))
-    return found
-
-
-def until(fact: Callable[[], Any]) -> Any:
-    """Wait for a fact and return it."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not (found := fact()):
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 from gateway import contracts
 from gateway.config import FeedSettings
+from gateway.durable import sync_folder
 from gateway.pipeline.drop import Drop
 from gateway.pipeline.process import outcome_of
 from gateway.pipeline.publish import publish
@@ -245,3 +247,18 @@ def test_a_file_time_more_than_five_minutes_ahead_is_noted_with_the_remedy_and_f
         problem = result.problem("clock_skew")
         assert (problem["level"], str(timedelta(seconds=ahead)) in problem["message"]) == ("note", True)
         assert "Set the sending machine's clock" in problem["hint"]
+
+
+def test_a_partner_who_takes_results_and_folder_at_once_does_not_get_them_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcome = outcome_of(drop_of(tmp_path, MIXED), tmp_path / "out")
+
+    def sync_what_is_gone(folder: Path) -> None:
+        if (folder / "July.csv.report.json").exists():
+            shutil.rmtree(folder)
+        sync_folder(folder)
+
+    monkeypatch.setattr("gateway.pipeline.publish.sync_folder", sync_what_is_gone)
+    publish(outcome, tmp_path / "out", tmp_path / "outbox")
+    assert not (tmp_path / "outbox" / "2024").exists()

@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 
 from gateway.config import LiveSettings
-from gateway.config.model import LimitSettings
-from gateway.errors import UploadRefused
+from gateway.errors import GatewayError, UploadRefused
 from gateway.ledger import Ledger
 from gateway.locks import Marks
 from gateway.pickup.folder import make_folders
-from gateway.sftp.desk import Desk
-from gateway.sftp.far import Counter, FarDefender, FarDoors, FarHandles, FarSessions
+from gateway.sftp.desk import Desk, Guest
+from gateway.sftp.far import Asking, FarDefender, FarDoors, FarHandles, FarSessions
 from gateway.sftp.shared import SharedNumbers
+from tests.waiting import PATIENCE_SECONDS
 
 TAKES = """
 import sys
@@ -30,7 +30,6 @@ assert marks.take("name")
 print("taken", flush=True)
 sys.stdin.read()
 """
-PATIENCE_SECONDS = 60.0
 
 
 class Asleep:
@@ -67,7 +66,7 @@ class Process:
         self._pipe = ours
         self._thread = threading.Thread(target=desk.answer_counts, args=(theirs,), daemon=True)
         self._thread.start()
-        self.counter = Counter(ours)
+        self.asking = Asking(ours)
 
     def end(self) -> None:
         """Without a word, as one that is killed."""
@@ -102,36 +101,77 @@ def test_a_name_that_was_taken_twice_is_free_when_it_was_freed_twice(tmp_path: P
     assert others.take("name", wait=False)
 
 
+def test_threads_that_take_and_free_a_name_never_have_it_beside_another_process(tmp_path: Path) -> None:
+    """The kernel's lock is one for all threads of a process: it must not go with the first that frees it."""
+    ours, theirs = Marks(tmp_path / "marks"), Marks(tmp_path / "marks")
+    wrong: list[int] = []
+
+    def use() -> None:
+        for turn in range(3000):
+            ours.take("name")
+            if theirs.take("name", wait=False):
+                wrong.append(turn)
+                theirs.free("name")
+            ours.free("name")
+
+    threads = [threading.Thread(target=use) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+    assert theirs.take("name", wait=False)
+
+
+def test_addresses_that_came_and_went_leave_nothing_behind_at_the_desk(desk: Desk, live: LiveSettings) -> None:
+    guest = Guest(desk)
+    for number in range(100):
+        guest.come(f"2001:db8::{number}")
+        guest.log_in(f"2001:db8::{number}", "acme", f"user-{number}")
+        guest.log_out("acme", f"user-{number}")
+        guest.go(f"2001:db8::{number}", named=True)
+    assert not guest._connections
+    assert not guest._logins
+
+
+def test_what_fails_at_the_desk_is_an_error_of_one_connection(desk: Desk, live: LiveSettings) -> None:
+    process = Process(desk)
+    with pytest.raises(GatewayError, match=r"nonsense failed in the gateway's own process: AttributeError"):
+        process.asking.ask("nonsense")
+    assert FarDoors(process.asking).come("192.0.2.1", live.current.gateway.limits) is None
+    process.end()
+
+
 def test_what_a_process_had_is_free_when_it_has_ended(desk: Desk, live: LiveSettings) -> None:
     limits = live.current.gateway.limits
     one, other = Process(desk), Process(desk)
     for process, address in ((one, "192.0.2.1"), (other, "192.0.2.2")):
-        doors = FarDoors(process.counter)
+        doors = FarDoors(process.asking)
         assert doors.come(address, limits) is None
         assert doors.log_in(address, "acme", "acme-ann", limits) is None
-    FarHandles(one.counter).take("acme", limits)
-    sessions = FarSessions(one.counter)
+    FarHandles(one.asking).take("acme", limits)
+    sessions = FarSessions(one.asking)
     sessions.add("acme", sessions.window("acme", limits) and object())
-    third = FarDoors(other.counter)
+    third = FarDoors(other.asking)
     assert third.come("192.0.2.3", limits) is None
     assert "you have 2 connections already" in str(third.log_in("192.0.2.3", "acme", "acme-ann", limits))
     third.go("192.0.2.3", named=True)
     third.log_out("acme", "acme-ann")
     with pytest.raises(UploadRefused, match="1 files open already"):
-        FarHandles(other.counter).take("acme", limits)
+        FarHandles(other.asking).take("acme", limits)
 
     one.end()
 
     assert third.come("192.0.2.4", limits) is None
     assert third.log_in("192.0.2.4", "acme", "acme-ann", limits) is None
-    FarHandles(other.counter).take("acme", limits)
+    FarHandles(other.asking).take("acme", limits)
     assert not desk.sessions._by_tenant["acme"]
     other.end()
     assert (desk.doors.connections, desk.doors.unauthenticated) == (0, 0)
 
 
 def test_points_of_all_processes_make_one_ban(desk: Desk, live: LiveSettings) -> None:
-    one, other = (FarDefender(live, Process(desk).counter) for _ in range(2))
+    one, other = (FarDefender(live, Process(desk).asking) for _ in range(2))
     for defender in (one, other):
         assert defender.refusal("192.0.2.1") is None
         defender.blame("192.0.2.1", one.settings.threshold / 2)
@@ -140,8 +180,8 @@ def test_points_of_all_processes_make_one_ban(desk: Desk, live: LiveSettings) ->
 
 
 def test_the_line_of_a_user_is_one_for_all_processes(live: LiveSettings) -> None:
-    limits = LimitSettings(upload_bytes_per_second_max_per_user=1000)
-    (up, down), (other_up, _) = (SharedNumbers(live.current).lines("acme-ann", limits) for _ in range(2))
+    up, other_up = (SharedNumbers(live.current).line(1000, "up", "acme-ann") for _ in range(2))
+    down = SharedNumbers(live.current).line(0, "down", "acme-ann")
     assert other_up.free_at < 0
     up.take(5000, 100.0)
     other_up.take(5000, 100.0)

@@ -14,9 +14,10 @@ from gateway.ledger.drops import DropRow
 from gateway.ledger.uploads import UploadRow
 from gateway.pickup.claim import archived_path
 from gateway.sftp.inbox import Inbox
+from gateway.sftp.logged_in import Login
 from gateway.sftp.names import Found, Names
 from gateway.sftp.paths import Place
-from gateway.sftp.uploads import Login, Uploads
+from gateway.sftp.uploads import Uploads
 from tests.sftp.conftest import WRITE_FLAG, Running
 
 LOGIN = Login("acme", "acme-up", "127.0.0.1", "a test")

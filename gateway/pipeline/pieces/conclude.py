@@ -102,7 +102,7 @@ def write_csv(parts: Parts, columns: list[str], delimiter: str, path: Path, *, r
 def write_ndjson(parts: Parts, columns: list[str], drop: Drop, judged: Judged, path: Path) -> None:
     with path.open("wb") as file:
         for part in parts:
-            results.append_ndjson(part, drop.contract, columns, judged.json_columns, judged.escapes, file)
+            results.append_ndjson(part, drop, columns, judged.json_columns, judged.escapes, file)
 
 
 def write_rendered(parts: Parts, path: Path) -> None:
@@ -116,7 +116,7 @@ def write_parquet(parts: Parts, columns: list[str], drop: Drop, folder: Path, pa
     written: list[Path] = []
     for part in parts:
         written.append(folder / f"part-{len(written)}")
-        results.typed(part, drop.contract, columns).write_ipc(written[-1])
+        results.typed(part, drop, columns).write_ipc(written[-1])
     pl.scan_ipc(written).sink_parquet(path, row_group_size=ROW_GROUP_ROWS)
 
 
