@@ -35,6 +35,8 @@ log = structlog.get_logger()
 TOGETHER_MAX = 100
 """Jobs of one commit; and, but for a single job that has more, their rows."""
 ROWS_TOGETHER_MAX = 1_000_000
+GATHER_SECONDS = 0.3
+"""So long decided jobs wait for others of their tenant that are in workers: a commit costs as much as twenty jobs."""
 PAUSE_SECONDS = 0.5
 PAUSE_SECONDS_MAX = 60.0
 """The pause after a failure doubles up to this."""
@@ -43,8 +45,8 @@ PAUSE_SECONDS_MAX = 60.0
 class Committer:
     """Takes decided jobs, and hands them on to `publish` when what they bring is in the store.
 
-    `let_go` hears of the jobs that it gives up, because they wait or are to be taken up anew. Without a
-    storekeeper everything is published at once.
+    `let_go` hears of the jobs that it gives up, because they wait or are to be taken up anew; `under_way` says how many
+    jobs of a tenant are in workers. Without a storekeeper everything is published at once.
     """
 
     def __init__(
@@ -54,15 +56,19 @@ class Committer:
         keeper: Storekeeper | None,
         publish: Callable[[Decided], None],
         let_go: Callable[[list[JobRow]], None],
+        under_way: Callable[[str], int],
     ) -> None:
         self._ledger = ledger
         self._data_dir = data_dir
         self._keeper = keeper
         self._publish = publish
         self._let_go = let_go
+        self._under_way = under_way
         self._news = threading.Condition()
         self._waiting: defaultdict[str, list[Decided]] = defaultdict(list)
         self._line: deque[str] = deque()
+        self._gathering: dict[str, float] = {}
+        """Until when the jobs of a tenant wait for more of them."""
         self._paused_until: dict[str, float] = {}
         self._failures: Counter[str] = Counter()
         self._stopping = False
@@ -79,11 +85,17 @@ class Committer:
 
     def take(self, decided: Decided) -> None:
         """From any thread; returns at once."""
-        if self._keeper is None or not brings(decided) or self._is_in(decided):
+        if not brings(decided) or self._is_in(decided):
             self._publish(decided)
             return
+        if self._keeper is None:
+            self._run_again(decided)
+            return
         with self._news:
-            self._waiting[decided.job.tenant].append(decided)
+            waiting = self._waiting[decided.job.tenant]
+            if not waiting:
+                self._gathering[decided.job.tenant] = time.monotonic() + GATHER_SECONDS
+            waiting.append(decided)
         self._line_up(decided.job.tenant)
 
     def stop(self, seconds: float) -> None:
@@ -108,25 +120,39 @@ class Committer:
         was_taken = decided.job.commit_sequence is not None
         return was_taken and commits.state_of(self._ledger, decided.job.id) == "committed"
 
+    def _run_again(self, decided: Decided) -> None:
+        """It was staged for a store that is switched off since; its report would be the store's."""
+        reason = "what it brings to the store is not wanted any more"
+        jobs.return_to_queue(self._ledger, decided.job.id, reason, clock.now())
+        self._let_go([decided.job])
+
     def _line_up(self, tenant: str) -> None:
         with self._news:
             if tenant not in self._line:
                 self._line.append(tenant)
-                self._news.notify_all()
+            self._news.notify_all()
 
     def _next(self) -> str | None:
         """The tenant whose turn it is; None when there is none and the gateway stops."""
         with self._news:
             while True:
                 now = time.monotonic()
-                for tenant in self._line:
-                    if self._paused_until.get(tenant, 0.0) <= now:
+                begins = {tenant: self._begins_at(tenant) for tenant in self._line}
+                for tenant, begin in begins.items():
+                    if begin <= now:
                         self._line.remove(tenant)
                         return tenant
                 if self._stopping:
                     return None
-                pauses = [self._paused_until[tenant] - now for tenant in self._line]
-                self._news.wait(min(pauses, default=None))
+                self._news.wait(min(begins.values()) - now if begins else None)
+
+    def _begins_at(self, tenant: str) -> float:
+        """When the next commit of a tenant may begin."""
+        pause = self._paused_until.get(tenant, 0.0)
+        is_enough = len(self._waiting[tenant]) >= TOGETHER_MAX
+        if self._stopping or is_enough or not self._waiting[tenant] or not self._under_way(tenant):
+            return pause
+        return max(pause, self._gathering.get(tenant, 0.0))
 
     def _commit_on(self) -> None:
         while (tenant := self._next()) is not None:
@@ -140,6 +166,7 @@ class Committer:
                 self._fail(tenant, error)
             with self._news:
                 if self._waiting[tenant]:
+                    self._gathering[tenant] = time.monotonic() + GATHER_SECONDS
                     self._line_up(tenant)
 
     def _tend(self, tenant: str) -> None:

@@ -63,7 +63,9 @@ class Pickup:
         self._turns = Turns(live.current.gateway.engine.workers)
         self._unpublished: deque[JobRow] = deque()
         self._publisher = Publisher(ledger, self._see_ended)
-        self._committer = Committer(ledger, live.current.data_dir, keeper, self._publisher.take, self._see_ended)
+        self._committer = Committer(
+            ledger, live.current.data_dir, keeper, self._publisher.take, self._see_ended, self._turns.under_way
+        )
         self._threads: list[threading.Thread] = []
 
     def finish_earlier(self) -> None:

@@ -16,7 +16,6 @@ from typing import Final
 import polars as pl
 from polars.io.plugins import register_io_source
 
-from gateway.durable import sync_folder
 from gateway.pipeline.contribution import EVENT_ROWS, PROFILE_ROWS, Brought
 from gateway.pipeline.drop import Contributed, Drop
 from gateway.pipeline.order import LeftOut
@@ -50,15 +49,13 @@ class Handover:
             self._piles[table].add(rows)
 
     def write(self, left_out: LeftOut | None) -> Contributed:
-        """Leave a durable file for each table that has rows; the folder itself is not synced yet."""
+        """Leave a durable file for each table that has rows; `settle.leave` syncs the folder."""
         written = {}
         for table, pile in self._piles.items():
             parts = pile.parts(left_out)
             if (first := next(parts, None)) is not None:
                 self._folder.mkdir(exist_ok=True)
                 written[table] = self._write(table, first, parts)
-        if written:
-            sync_folder(self._folder)
         policy, contract = self._drop.policy, self._drop.contract
         return Contributed(
             **{table: rows for table, (rows, _) in written.items()},

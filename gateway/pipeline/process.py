@@ -215,7 +215,10 @@ def finish(
     reasons: tuple[str, ...] = (),
     contributed: Contributed | None = None,
 ) -> Outcome:
-    """Write errors and report, and close the outcome. The counts must add up, or nothing is published."""
+    """Write errors and report, and close the outcome. The counts must add up, or nothing is published.
+
+    A job that brings something to the store gets its report when the store has it (see `settle`).
+    """
     if not counts.add_up:
         raise AssertionError(f"rows do not add up: {counts}")
     listed = problems.listed()
@@ -227,10 +230,13 @@ def finish(
         drop.duplicate_of, drop.repairs, contributed,
     )  # fmt: skip
     content = reports.report(drop, outcome, problems, facts, listed)
+    if contributed and contributed.rows:
+        # What the store makes of the rows belongs into the report, so it is not written yet.
+        settle.leave(out, content, problems, facts.histogram)
+        sync_folder(out.folder)
+        return outcome
     shown = out.write(".report.html", lambda path: page.write(path, content, problems, facts.histogram))
     content["files"].append(reports.file_facts(shown))
-    if drop.for_store and not reasons and not drop.duplicate_of:
-        settle.leave(out.folder, problems, facts.histogram)
     text = reports.report_text(content)
     out.write(".report.json", lambda path: path.write_text(text, encoding="utf-8"))
     sync_folder(out.folder)

@@ -1,13 +1,14 @@
 """Settling: the results of a staged job are finished with what the store says of it.
 
-The pipeline leaves in `<staging>/store/` what that takes, beside the rows for the store: `told.json`, with the problems
-and the histogram of the page. What is finished goes to `<staging>/settled/`, and nothing that was staged is changed:
-so it can be done again after a kill.
+The pipeline leaves in `<staging>/store/` what that takes, beside the rows for the store: `told.json`, with what the
+report says so far, and the problems and the histogram of its page. What is finished goes to `<staging>/settled/`, and
+nothing that was staged is changed: so it can be done again after a kill.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -19,7 +20,7 @@ import polars as pl
 
 from gateway import clock
 from gateway.contracts.codes import CODES
-from gateway.durable import sync_folder, write
+from gateway.durable import sync_folder
 from gateway.pipeline import leaving, page
 from gateway.pipeline.drop import Drop, Outcome, StagedFile
 from gateway.pipeline.histogram import Bucket, Histogram
@@ -38,16 +39,22 @@ TOLD: Final = "told.json"
 ORDER: Final = ("rejected", "accepted", "errors", "report.html", "report.json")
 
 
-def leave(staging: Path, problems: Problems, histogram: Histogram | None) -> None:
-    """Keep what the page of a report is made of beside what the job brings to the store."""
+def leave(out: Staging, content: Mapping[str, Any], problems: Problems, histogram: Histogram | None) -> None:
+    """Keep what the report and its page are made of beside what the job brings to the store."""
     told = {
+        "prefix": out.prefix,
+        "report": content,
         "listed_max": problems.listed_max,
         "is_cut": problems.is_cut,
         "groups": [asdict(group) for group in problems.groups()],
         "histogram": told_of(histogram) if histogram else None,
     }
-    (staging / FOLDER).mkdir(exist_ok=True)
-    write(staging / FOLDER / TOLD, json.dumps(told).encode())
+    # The folder has what the store gets, so it is there.
+    with (out.folder / FOLDER / TOLD).open("w", encoding="utf-8") as file:
+        json.dump(told, file, ensure_ascii=False)
+        file.flush()
+        os.fsync(file.fileno())
+    sync_folder(out.folder / FOLDER)
 
 
 def settled(staging: Path, outcome: Outcome, facts: Facts, rejecting: Drop | None = None) -> Outcome:
@@ -68,10 +75,12 @@ class Settling:
         self.outcome = outcome
         self.facts = facts
         self.rejecting = rejecting
-        self.content: dict[str, Any] = json.loads((staging / "report.json").read_text(encoding="utf-8"))
-        self.problems, self.histogram = problems_of(staging, self.content)
+        told = json.loads((staging / FOLDER / TOLD).read_text(encoding="utf-8"))
+        self.content: dict[str, Any] = told["report"]
+        self.problems = problems_of(told)
+        self.histogram = histogram_of(told["histogram"])
         self.counts = outcome.counts
-        self.out = Staging(staging / SETTLED, prefix_of(outcome))
+        self.out = Staging(staging / SETTLED, told["prefix"])
         self.dropped: set[str] = set()
 
     def settled(self) -> Outcome:
@@ -143,8 +152,7 @@ class Settling:
         """Page and report, of the files as they are now."""
         files = self.files()
         original = [file for file in self.content["files"] if file["role"] == "original"]
-        results = [file for file in files if not file.name.endswith((".report.html", ".report.json"))]
-        self.content["files"] = [*original, *map(file_facts, results)]
+        self.content["files"] = [*original, *map(file_facts, files)]
         content = self.content
         shown = self.out.write(".report.html", lambda path: page.write(path, content, self.problems, self.histogram))
         content["files"].append(file_facts(shown))
@@ -200,13 +208,14 @@ def counted(count: int, one: str, more: str) -> str:
     return f"{count:,} {one if count == 1 else more}"
 
 
-def problems_of(staging: Path, content: Mapping[str, Any]) -> tuple[Problems, Histogram | None]:
-    """What the pipeline has found in the drop, as far as the page shows it, and the histogram of its rows."""
-    told = json.loads((staging / FOLDER / TOLD).read_text(encoding="utf-8"))
-    groups = [Group(**group) for group in told["groups"]]
+def problems_of(told: Mapping[str, Any]) -> Problems:
+    """What the pipeline has found in the drop, as far as the page shows it."""
     problems = Problems(0 if told["is_cut"] else told["listed_max"])
-    problems.take_back(groups, content["problems_by_code"], content["problems_by_column"])
-    return problems, histogram_of(told["histogram"])
+    report = told["report"]
+    problems.take_back(
+        [Group(**group) for group in told["groups"]], report["problems_by_code"], report["problems_by_column"]
+    )
+    return problems
 
 
 def told_of(histogram: Histogram) -> dict[str, Any]:
@@ -218,11 +227,6 @@ def histogram_of(told: Mapping[str, Any] | None) -> Histogram | None:
     if told is None:
         return None
     return Histogram(told["width"], tuple(Bucket(clock.moment(start), count) for start, count in told["buckets"]))
-
-
-def prefix_of(outcome: Outcome) -> str:
-    """What the names of its results begin with."""
-    return outcome.files[-1].name.removesuffix(".report.json")
 
 
 def role_of(file: StagedFile) -> str:

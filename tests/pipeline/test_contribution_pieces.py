@@ -5,6 +5,7 @@ And it is left beside the results without any change to them.
 
 from __future__ import annotations
 
+import json
 import tempfile
 from dataclasses import replace
 from errno import ENOSPC
@@ -49,12 +50,28 @@ def still(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clock, "now", lambda: AS_OF)
 
 
-def run(folder: Path, drop: Drop) -> tuple[Outcome | Suspect, dict[str, bytes], Tables]:
-    """The outcome, every result file, and the rows for each table."""
+def run(folder: Path, drop: Drop) -> tuple[Outcome | Suspect, dict[str, Any], Tables]:
+    """The outcome, every result file with what the report says, and the rows for each table."""
     staging = folder / "out"
     outcome = process(drop, staging)
-    tables = {path.stem: pl.read_parquet(path) for path in (staging / "store").glob("*")}
-    return outcome, {path.name: path.read_bytes() for path in staging.iterdir() if path.is_file()}, tables
+    tables = {path.stem: pl.read_parquet(path) for path in (staging / "store").glob("*.parquet")}
+    results: dict[str, Any] = {path.name: path.read_bytes() for path in staging.iterdir() if path.is_file()}
+    results.pop("report.html", None)
+    if isinstance(outcome, Outcome):
+        report = report_of(staging)
+        report["files"] = [file for file in report["files"] if file["role"] != "report"]
+        results["report.json"] = report
+    return outcome, results, tables
+
+
+def report_of(staging: Path) -> dict[str, Any]:
+    """What the report says, also when it is not written before the store has the rows."""
+    left = staging / "store" / "told.json"
+    if left.exists():
+        told: dict[str, Any] = json.loads(left.read_text(encoding="utf-8"))["report"]
+        return told
+    report: dict[str, Any] = json.loads((staging / "report.json").read_text(encoding="utf-8"))
+    return report
 
 
 def same_in_each_way(body: bytes, contract: Contract, name: str, **given_to_it: Any) -> Tables:
