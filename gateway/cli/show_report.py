@@ -21,6 +21,7 @@ REFUSED: Final = 2
 PROBLEMS_SHOWN: Final = 10
 ORIGINAL: Final = "original"
 STYLES: Final = {"error": "red", "warning": "yellow", "note": "cyan"}
+PROFILES: Final = {"created": "new", "updated": "updated", "unchanged": "with nothing to change"}
 COUNTS: Final = ("accepted", "merged", "duplicate", "rejected", "withheld", "blank")
 
 
@@ -83,12 +84,13 @@ def said(problem: Mapping[str, Any], key: str) -> str:
 
 
 def closing_lines(report: Report, listed: int) -> Iterator[str]:
-    """What the table left out, the time span of the rows, and the files in the outbox."""
+    """What the table left out, what the store made of the rows, their time span, and the files in the outbox."""
     by_code = report.get("problems_by_code") or {}
     total = max(sum(by_code.values()), listed)
     if total > PROBLEMS_SHOWN:
         counts = ", ".join(f"{code} {count:,}" for code, count in by_code.items())
         yield f"{total:,} problems in all: {counts}"
+    yield from in_store(report.get("store") or {})
     order = report.get("order") or {}
     if order.get("first"):
         moved = order.get("rows_moved")
@@ -96,3 +98,11 @@ def closing_lines(report: Report, listed: int) -> Iterator[str]:
     for file in report.get("files") or ():
         if file.get("role") != ORIGINAL:
             yield f"{file['name']}, {file['bytes']:,} bytes"
+
+
+def in_store(store: Mapping[str, int]) -> Iterator[str]:
+    """What became of profiles and events."""
+    if any(store.get(name) for name in PROFILES):
+        yield "profiles: " + ", ".join(f"{store.get(name, 0):,} {words}" for name, words in PROFILES.items())
+    if events := store.get("events"):
+        yield f"events: {events:,} stored"

@@ -21,6 +21,8 @@ EVENTS = b"identity,evtName,ts\nann,Seen,1767225600\n"
 READS = re.compile(r"\s*(SELECT|UPDATE|DELETE)")
 # A search by nothing but whose it is.
 ALL_OF_ONE = re.compile(r"\((tenant=\?)?( AND )?(feed=\?)?\)$")
+# The newest of a tenant's resets is asked for, which stands at the end of its key.
+NEWEST = "SEARCH resets USING PRIMARY KEY (tenant=?)"
 # An index over what is under way only, and not over what has ended.
 PARTIAL = re.compile(r"CREATE (?:UNIQUE )?INDEX (\w+) .*WHERE", re.DOTALL)
 
@@ -43,7 +45,7 @@ def test_every_statement_on_a_drops_way_goes_by_an_index(
         for number in range(2):
             site.upload(f"{number}.csv")
             site.upload(f"{number}.csv", EVENTS, "events")
-            site.upload("same.csv", feed="repeats")
+            site.upload(f"same-{number}.csv", feed="repeats")
         until(lambda: ended(site.settings.ledger_path) == 6)
     statements = {one for one in statements if READS.match(one) and "sqlite_master" not in one}
     assert len(statements) > 20
@@ -82,5 +84,5 @@ def walks(ledger: Path, statements: set[str]) -> list[tuple[str, str]]:
     return sorted(
         (step, sql)
         for sql, step in plans
-        if (step.startswith("SCAN") or ALL_OF_ONE.search(step)) and not set(step.split()) & partial
+        if (step.startswith("SCAN") or ALL_OF_ONE.search(step)) and not set(step.split()) & partial and step != NEWEST
     )
