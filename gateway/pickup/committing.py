@@ -36,7 +36,7 @@ TOGETHER_MAX = 100
 """Jobs of one commit; and, but for a single job that has more, their rows."""
 ROWS_TOGETHER_MAX = 1_000_000
 GATHER_SECONDS = 0.3
-"""So long decided jobs wait for others of their tenant that are in workers: a commit costs as much as twenty jobs."""
+"""So long decided jobs wait for others of their tenant that are coming: a commit costs as much as twenty jobs."""
 PAUSE_SECONDS = 0.5
 PAUSE_SECONDS_MAX = 60.0
 """The pause after a failure doubles up to this."""
@@ -45,8 +45,8 @@ PAUSE_SECONDS_MAX = 60.0
 class Committer:
     """Takes decided jobs, and hands them on to `publish` when what they bring is in the store.
 
-    `let_go` hears of the jobs that it gives up, because they wait or are to be taken up anew; `under_way` says how many
-    jobs of a tenant are in workers. Without a storekeeper everything is published at once.
+    `let_go` hears of the jobs that it gives up, because they wait or are to be taken up anew; `are_coming` says whether
+    more jobs of a tenant are about to be decided. Without a storekeeper everything is published at once.
     """
 
     def __init__(
@@ -56,14 +56,14 @@ class Committer:
         keeper: Storekeeper | None,
         publish: Callable[[Decided], None],
         let_go: Callable[[list[JobRow]], None],
-        under_way: Callable[[str], int],
+        are_coming: Callable[[str], bool],
     ) -> None:
         self._ledger = ledger
         self._data_dir = data_dir
         self._keeper = keeper
         self._publish = publish
         self._let_go = let_go
-        self._under_way = under_way
+        self._are_coming = are_coming
         self._news = threading.Condition()
         self._waiting: defaultdict[str, list[Decided]] = defaultdict(list)
         self._line: deque[str] = deque()
@@ -150,7 +150,7 @@ class Committer:
         """When the next commit of a tenant may begin."""
         pause = self._paused_until.get(tenant, 0.0)
         is_enough = len(self._waiting[tenant]) >= TOGETHER_MAX
-        if self._stopping or is_enough or not self._waiting[tenant] or not self._under_way(tenant):
+        if self._stopping or is_enough or not self._waiting[tenant] or not self._are_coming(tenant):
             return pause
         return max(pause, self._gathering.get(tenant, 0.0))
 

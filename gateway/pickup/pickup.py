@@ -23,6 +23,7 @@ from gateway.engine import Engine
 from gateway.ledger import Ledger, drops, jobs
 from gateway.ledger.jobs import JobRow
 from gateway.ledger.turn_lock import TENANT
+from gateway.ledger.waiting import has_queued
 from gateway.pickup import sequence
 from gateway.pickup.claim import finish_claims
 from gateway.pickup.committing import Committer
@@ -64,7 +65,7 @@ class Pickup:
         self._unpublished: deque[JobRow] = deque()
         self._publisher = Publisher(ledger, self._see_ended)
         self._committer = Committer(
-            ledger, live.current.data_dir, keeper, self._publisher.take, self._see_ended, self._turns.under_way
+            ledger, live.current.data_dir, keeper, self._publisher.take, self._see_ended, self._are_coming
         )
         self._threads: list[threading.Thread] = []
 
@@ -247,6 +248,10 @@ class Pickup:
                 self._running[job.id] = job
                 self._turns.begin(job.tenant, patient=patient)
             return job
+
+    def _are_coming(self, tenant: str) -> bool:
+        """Whether more jobs of the tenant are about to be decided."""
+        return self._turns.under_way(tenant) > 0 or has_queued(self._ledger, tenant)
 
     def _begin_in_turn(self, patient: bool) -> JobRow | None:
         now = clock.now()

@@ -156,7 +156,13 @@ class Site:
 
     @contextmanager
     def picking_up(self, engine: Engine | None = None) -> Iterator[Pickup]:
-        """A real pickup with a real worker process; an engine of the test's own is started and stopped."""
+        """A real pickup with a real worker process; an engine of the test's own is started and stopped.
+
+        It has no storekeeper: the store is switched off.
+        """
+        gateway = self.settings.gateway
+        off = gateway.model_copy(update={"store": gateway.store.model_copy(update={"enabled": False})})
+        self.live.current = self.settings.model_copy(update={"gateway": off})
         if engine is not None:
             engine.start()
         pickup = Pickup(self.live, self.ledger, engine or self._shared_engine())

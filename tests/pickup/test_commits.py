@@ -153,6 +153,19 @@ def test_what_waits_for_the_store_is_committed_after_a_restart(
     assert commits.unfinished(site.ledger) == []
 
 
+def test_what_waits_for_a_store_that_is_switched_off_runs_again_without_it(
+    site: Site, engine: ContributingEngine, keeper: Storekeeper
+) -> None:
+    Path(site.settings.store_url).write_text("no folder")
+    with storing(site, engine, keeper):
+        site.upload("people.csv")
+        until(lambda: site.ledger.rows("SELECT 1 FROM unfinished_commits WHERE error IS NOT NULL"))
+    with site.picking_up():
+        (job,) = site.ended()
+    assert (job.accepted_rows, job.tries) == (2, 1)
+    assert "store" not in site.report("people.csv")
+
+
 def test_a_storekeeper_that_dies_is_replaced_and_the_commit_is_made_once(
     site: Site, engine: ContributingEngine, keeper: Storekeeper
 ) -> None:
@@ -177,12 +190,24 @@ def test_jobs_that_wait_together_go_in_one_commit(
         return real(self, commit, *arguments)
 
     monkeypatch.setattr(Storekeeper, "resolve", slow)
+    monkeypatch.setattr(committing, "GATHER_SECONDS", 0)
     with storing(site, engine, keeper):
         for number in range(4):
             site.upload(f"{number}.csv", PROFILES + b"cas,%d\n" % number)
         ended = site.ended(4)
     assert [job.commit_sequence for job in ended] == [1, 2, 2, 2]
     assert commits_of(site) == [(1, "committed"), (2, "committed")]
+
+
+def test_a_commit_waits_for_the_jobs_that_are_about_to_come(
+    site: Site, engine: ContributingEngine, keeper: Storekeeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(committing, "GATHER_SECONDS", 3600)
+    for number in range(4):
+        site.upload(f"{number}.csv", PROFILES + b"cas,%d\n" % number)
+    with storing(site, engine, keeper):
+        ended = site.ended(4)
+    assert [job.commit_sequence for job in ended] == [1, 1, 1, 1]
 
 
 def test_a_ledger_that_is_older_than_the_store_goes_on_above_what_the_store_has(
