@@ -58,8 +58,10 @@ def outside_the_inbox(ledger: Ledger, tenant: str, feed: str) -> Waiting:
 
 
 def has_queued(ledger: Ledger, tenant: str) -> bool:
-    """Whether the tenant has a queued job, that can begin or not."""
-    return ledger.row(QUEUE, (tenant, 0)) is not None
+    """Whether the tenant has a queued job, that can begin or not. False when the ledger cannot be asked."""
+    with suppress(sqlite3.Error):
+        return ledger.row(QUEUE, (tenant, 0)) is not None
+    return False
 
 
 def floods(ledger: Ledger, tenant: str, long: int) -> bool:

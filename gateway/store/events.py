@@ -36,8 +36,6 @@ class Events:
     def resolve(self, profiles: Table, companies: Table, sequence: int, *, write: bool) -> Change:
         """The change, its files written (unless nothing shall be); the jobs' facts are added to."""
         change = Change(self.table.version)
-        if not self.count:
-            return change
         unknown = unknown_of(self.brought.people("events"), profiles, companies, self.brought)
         stays = self._judge(unknown.with_columns(unknown=pl.lit(value=True)))
         for start, batch in self._batches():

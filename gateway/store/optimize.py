@@ -133,14 +133,24 @@ class Schedule:
 
     def __init__(self) -> None:
         self._vacuumed_at: dict[str, datetime] = {}
+        self._looked_at: dict[str, int] = {}
+        """The version of its events at which a store was looked at last."""
 
     def keep_up(self, store: TenantStore, now: datetime) -> Upkeep:
         """Do what is due, which mostly is nothing: then it costs a look at the list of files that is in memory."""
-        months = due(store)
-        done = compact(store, months) if months else Upkeep()
+        done = self._compact(store)
         # A process that has just begun waits a day: one that is started often must not go through all files each time.
         before = self._vacuumed_at.setdefault(str(store.place), now)
         if now - before < VACUUM_EVERY:
             return done
         self._vacuumed_at[str(store.place)] = now
         return Upkeep(done.months, done.files_before, done.files_after, vacuum(store))
+
+    def _compact(self, store: TenantStore) -> Upkeep:
+        place, version = str(store.place), store.events.version
+        if self._looked_at.get(place) == version:
+            return Upkeep()
+        months = due(store)
+        done = compact(store, months) if months else Upkeep()
+        self._looked_at[place] = version
+        return done

@@ -93,11 +93,11 @@ class TenantStore:
         changes: dict[str, Change] = {}
         tables: dict[TableName, Table] = {"profiles": self.profiles, "companies": self.companies}
         for name, table in tables.items():
-            if not table.has(sequence):
+            if brought.count(name) and not table.has(sequence):
                 identities = Identities(table, brought, facts, sequence, write=write)
                 changes[name] = identities.resolve(name, scratch)
                 names.append(identities.names.select(pl.lit(name).alias("of"), "name", "at"))
-        if not self.events.has(sequence):
+        if brought.count("events") and not self.events.has(sequence):
             events = Events(self.events, brought, facts)
             changes["events"] = events.resolve(self.profiles, self.companies, sequence, write=write)
         if not self.attributes.has(sequence) and names:

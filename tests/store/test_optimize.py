@@ -147,6 +147,7 @@ def test_a_store_tends_itself_when_small_files_have_piled_up_and_vacuums_once_a_
     schedule, now = optimize.Schedule(), datetime(2026, 11, 1, tzinfo=UTC)
     assert schedule.keep_up(stored.store, now) == optimize.Upkeep(), "mostly nothing is due"
     monkeypatch.setattr(optimize, "SMALL_FILES_MAX", 3)
+    stored.commit(jobs([], [Event("ann", "one more", 9)]))
     done = schedule.keep_up(stored.store, now + timedelta(hours=1))
     assert (done.months, done.files_after, done.removed) == (["2024-03"], 1, 0)
     replaced = on_disk(stored.store.events)
