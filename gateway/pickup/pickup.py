@@ -1,8 +1,8 @@
 """Pickup: the threads that turn landed drops into finished jobs.
 
 One thread scans; it wakes at start, on a landing, on a watchdog event, when a drop settles, when another process
-has changed the ledger, and every `scan_seconds`. One slot for each worker process takes jobs through their passage,
-and one more thread publishes what they have decided.
+has changed the ledger, and every `scan_seconds`. Slots, one more than worker processes, take jobs through their
+passage, and one more thread publishes what they have decided.
 """
 
 from __future__ import annotations
@@ -81,7 +81,8 @@ class Pickup:
         self._watch.follow(self._live.current)
         self._publisher.start()
         self._committer.start()
-        slots = [(f"slot-{number}", self._slot) for number in range(self._live.current.gateway.engine.workers)]
+        # One more than workers, so that a worker has its next job while the outcome of its last is written.
+        slots = [(f"slot-{number}", self._slot) for number in range(self._live.current.gateway.engine.workers + 1)]
         if self._engine.has_patient:
             slots.append(("slot-patient", partial(self._slot, patient=True)))
         for name, main in [("scan", self._scan_on), *slots]:

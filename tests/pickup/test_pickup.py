@@ -199,17 +199,19 @@ def test_one_workers_death_leaves_the_other_ones_job_alone(site: Any, tmp_path: 
     assert sorted(answers) == ["completed", "died"]
 
 
-def test_stopping_drains_and_a_job_that_does_not_end_returns_to_the_queue(site: Any) -> None:
+def test_stopping_drains_and_a_job_that_does_not_end_or_waits_for_a_worker_returns_to_the_queue(site: Any) -> None:
     engine = StoppedEngine()
     with site.picking_up(engine) as pickup:
         site.upload("a.csv")
         pickup.wake()
         assert engine.began.wait(20)
+        site.upload("b.csv")
+        pickup.wake()
+        until(lambda: [job.status for job in site.jobs()] == ["validating"] * 2)
         pickup.stop(drain_seconds=0.1)
-    (job,) = site.jobs()
-    assert (job.status, job.tries) == ("queued", 0)
+    assert [(job.status, job.tries) for job in site.jobs()] == [("queued", 0)] * 2
     with site.picking_up():
-        assert site.ended()[0].status == "completed"
+        assert [job.status for job in site.ended(2)] == ["completed"] * 2
 
 
 def test_a_stopped_engine_takes_no_job(site: Any, tmp_path: Path) -> None:
