@@ -48,7 +48,7 @@ class FatalEngine(Engine):
 
 
 class StoppedEngine(Engine):
-    """Its worker is stopped in the middle of every job; `began` is set when it has one."""
+    """Its worker is stopped in the middle of its first job; `began` is set when it has it."""
 
     def __init__(self) -> None:
         super().__init__(1)
@@ -57,7 +57,8 @@ class StoppedEngine(Engine):
     def run(
         self, drop: Drop, staging: Path, on_progress: Callable[[str], None], *, patient: bool = False
     ) -> Outcome | Suspect:
-        os.kill(self.worker_pids()[0], signal.SIGSTOP)
+        if not self.began.is_set():
+            os.kill(self.worker_pids()[0], signal.SIGSTOP)
         self.began.set()
         return super().run(drop, staging, on_progress)
 
