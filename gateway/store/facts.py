@@ -23,6 +23,7 @@ class Facts:
     `new_properties` are names that no profile (or company) of the tenant has had; `duplicates` and `unknown` row
     numbers, ascending; `shrinking` has `row` and `names` (limited), `shrinking_rows` counts all such rows.
     `held`: its policy is "hold" and so many identities are unknown, so that the commit left the whole job out.
+    `failed`: its policy is "reject" and too many of its rows are of such; it is left out for good.
     """
 
     job: str
@@ -39,6 +40,19 @@ class Facts:
     shrinking_rows: int = 0
     shrinking: list[tuple[int, list[str]]] = field(default_factory=list)
     held: bool = False
+    failed: bool = False
+
+    @property
+    def goes(self) -> bool:
+        """Whether the job is part of the commit."""
+        return not (self.held or self.failed)
+
+    def leave_out(self, strangers: pl.DataFrame, *, held: bool) -> None:
+        """The job does not go, because of these events (row, namespace, identity)."""
+        self.held, self.failed = held, not held
+        if self.failed:
+            self.unknown = strangers["row"].sort()
+        self.unknown_identities = strangers.select("namespace", "identity").n_unique()
 
     def add_shrinking(self, rows: Iterable[tuple[int, list[str]]], count: int) -> None:
         """Some more rows with shrinking properties; the first of all are kept."""

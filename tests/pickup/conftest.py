@@ -147,6 +147,12 @@ class Site:
     def outbox_names(self, feed: str) -> list[str]:
         return sorted(path.name for path in (self.outbox.parent / feed).iterdir())
 
+    def set_policy(self, feed: str, **policies: str | float) -> None:
+        """A feed has these policies from now on."""
+        path, lines = self.root / "tenants" / "acme.toml", [f"{key} = {json.dumps(policies[key])}" for key in policies]
+        path.write_text(path.read_text().replace(f"[feeds.{feed}]\n", "\n".join([f"[feeds.{feed}]", *lines, ""])))
+        self.live.refresh()
+
     def state(self, drop_id: str) -> str:
         return self.drop(drop_id).state
 

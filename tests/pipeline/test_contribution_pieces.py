@@ -53,7 +53,8 @@ def run(folder: Path, drop: Drop) -> tuple[Outcome | Suspect, dict[str, bytes], 
     """The outcome, every result file, and the rows for each table."""
     staging = folder / "out"
     outcome = process(drop, staging)
-    tables = {path.stem: pl.read_parquet(path) for path in (staging / "store").glob("*")}
+    paths = {table: staging / "store" / f"{table}.parquet" for table in handover.SCHEMAS}
+    tables = {table: pl.read_parquet(path) for table, path in paths.items() if path.exists()}
     return outcome, {path.name: path.read_bytes() for path in staging.iterdir() if path.is_file()}, tables
 
 
