@@ -74,6 +74,7 @@ class Tenant:
     store: Stored = field(init=False)
 
     def __post_init__(self) -> None:
+        self.folder.mkdir(exist_ok=True)
         self.store = Stored(TenantStore(str(self.folder / "store"), "acme"))
         self._stores = Stores(str(self.folder / "store"), {})
 
@@ -137,6 +138,12 @@ class Tenant:
         found.refresh()
         rows: pl.DataFrame = found.scan(found.files()["path"]).collect()
         return rows
+
+    def files(self, table: str) -> list[str]:
+        """The files of a table as it is now."""
+        found = getattr(self.store.store, table)
+        found.refresh()
+        return [found.place.file(path) for path in found.files()["path"]]
 
     def events(self) -> list[dict[str, Any]]:
         """All stored events, the oldest first."""

@@ -67,6 +67,7 @@ def commits_of(site: Site) -> list[tuple[int, str]]:
     return [(row["sequence"], row["state"]) for row in found]
 
 
+@pytest.mark.rule("F14", "F15")
 def test_what_was_accepted_is_in_the_store_when_its_report_is_there(
     site: Site, engine: SharedEngine, keeper: Storekeeper
 ) -> None:
