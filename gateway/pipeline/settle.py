@@ -185,7 +185,11 @@ class Settling:
 
 def tell(content: dict[str, Any], facts: Facts) -> None:
     """What the store made of the rows (C2, C3, C9 to C11)."""
-    content["properties"] |= {"created": facts.new_properties, "blanked": facts.blanked}
+    content["properties"] |= {
+        "created": facts.new_properties,
+        "changed": facts.changed_properties,
+        "blanked": facts.blanked,
+    }
     content["store"] = {
         "created": facts.created,
         "updated": facts.updated,

@@ -64,7 +64,10 @@ def test_known_profiles_are_updated_completed_and_keep_the_rest_and_the_report_s
     assert tenant.profile("bob") == {"Name": "Bob", "Age": 40}
     told = found.report["store"]
     assert (told["created"], told["updated"], told["unchanged"]) == (0, 1, 1)
-    assert found.report["properties"]["created"] == ["Team"]
+    assert found.report["properties"] == {"created": ["Team"], "changed": ["Age"], "blanked": 0}
+    page = found.files["page"].decode()
+    assert "Properties that nobody had before:" in page
+    assert "Properties that changed:" in page
 
 
 @pytest.mark.rule("C2", "C3", "C9")
@@ -224,7 +227,8 @@ def test_a_later_null_blanks_is_counted_and_warned_of_and_the_latest_update_wins
     assert (late.report["store"]["unchanged"], late.report["store"]["updated"]) == (1, 0)
     blanked = identify(JANE | {"name": None}, day=20)
     assert tenant.profile("u1", "user_id") == JANE | {"name": None}
-    assert (blanked.report["properties"]["blanked"], blanked.codes["shrinking_properties"]) == (1, 1)
+    assert blanked.report["properties"] == {"created": [], "changed": ["name"], "blanked": 1}
+    assert blanked.codes["shrinking_properties"] == 1
     identify(JANE, day=15)
     assert tenant.profile("u1", "user_id")["name"] is None, "what was blanked later stays blank"
 
