@@ -102,8 +102,8 @@ class Tend:
 class Resolved:
     """Of each job its outcome as the store has decided it; `held` are those that must wait for profiles.
 
-    `created` counts the profiles and companies that are new. `taken`: the store has a commit of that number already,
-    and this one is the last that it has; nothing is decided.
+    One whose outcome is failed is no part of the commit. `created` counts the profiles and companies that are new.
+    `taken`: the store has a commit of that number already, and this one is the last that it has; nothing is decided.
     """
 
     outcomes: Mapping[str, Outcome]
@@ -198,18 +198,19 @@ class Stores:
 
         commit, store = question.commit, self._store(question.commit.tenant)
         self._prepared = None
-        prepared = store.prepare(commit.sequence, contributions(commit))
+        prepared = store.prepare(commit.sequence, [limited(one, question) for one in contributions(commit)])
         if prepared.repeated:
             return Resolved({}, frozenset(), 0, taken=store.last_sequence)
         held = frozenset(job for job, facts in prepared.facts.items() if facts.held)
-        going = replace(commit, jobs=tuple(job for job in commit.jobs if job.job not in held))
+        going = replace(commit, jobs=tuple(job for job in commit.jobs if prepared.facts[job.job].goes))
+        decided = [job for job in commit.jobs if job.job not in held]
 
         def settle(one: StagedJob) -> Outcome:
             job = one.job
             return settled(one.staging, question.outcomes[job], prepared.facts[job], question.drops.get(job))
 
         # They mostly wait for the disk, which does for many at once what it does for one.
-        outcomes = dict(zip((one.job for one in going.jobs), self._threads.map(settle, going.jobs), strict=True))
+        outcomes = dict(zip((one.job for one in decided), self._threads.map(settle, decided), strict=True))
         self._prepared = going, prepared
         return Resolved(outcomes, held, sum(prepared.facts[job.job].created for job in going.jobs))
 
@@ -249,6 +250,16 @@ def contributions(commit: Commit) -> list[Contribution]:
         )
         for one in commit.jobs
     ]  # fmt: skip
+
+
+def limited(one: Contribution, question: Resolve) -> Contribution:
+    """The job with how many more rows may be bad before its feed takes none of them."""
+    from gateway.pipeline.result_form import errors_max
+
+    if (drop := question.drops.get(one.job)) is None:
+        return one
+    counts = question.outcomes[one.job].counts
+    return replace(one, rejections_max=errors_max(drop, counts.total) - counts.rejected)
 
 
 def jobs_of(plain: Sequence[Mapping[str, Any]]) -> tuple[StagedJob, ...]:

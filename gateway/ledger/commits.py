@@ -95,8 +95,8 @@ def renumber(ledger: Ledger, commit: CommitRow, sequence: int) -> CommitRow:
         return get(ledger, commit.tenant, sequence)
 
 
-def abandon(ledger: Ledger, commit: CommitRow, reason: str) -> None:
-    """None of its jobs goes: the number is free again, as nothing of it is in the store."""
+def abandon(ledger: Ledger, commit: CommitRow, reason: str, outcomes: Mapping[str, str] | None = None) -> None:
+    """None of its jobs goes: the number is free again, as nothing of it is in the store. `outcomes` as in `resolve`."""
     with ledger.transaction() as connection:
         free_jobs(connection, commit.tenant, commit.sequence)
         connection.execute(
@@ -104,6 +104,7 @@ def abandon(ledger: Ledger, commit: CommitRow, reason: str) -> None:
             (commit.tenant, commit.sequence),
         )
         ledger.note_transition("commit", commit.subject, "begun", "abandoned", reason)
+        decide(connection, outcomes or {})
 
 
 def resolve(
@@ -114,15 +115,22 @@ def resolve(
     created: int,
     now: datetime,
 ) -> None:
-    """Its jobs' outcomes, as JSON by id, are decided against the store; `jobs` are those that go, in order."""
+    """Its jobs' outcomes, as JSON by id, are decided against the store; `jobs` are those that go, in order.
+
+    An outcome of another job is that of one that failed against the store.
+    """
     with ledger.transaction() as connection:
         move(ledger, commit, "begun", "resolved", now, error=None, created=created)
         free_jobs(connection, commit.tenant, commit.sequence)
         take_jobs(connection, commit.tenant, commit.sequence, jobs)
-        connection.executemany(
-            "UPDATE jobs SET outcome = ? WHERE id = ? AND status = 'pending_refresh'",
-            [(outcome, job_id) for job_id, outcome in outcomes.items()],
-        )
+        decide(connection, outcomes)
+
+
+def decide(connection: sqlite3.Connection, outcomes: Mapping[str, str]) -> None:
+    connection.executemany(
+        "UPDATE jobs SET outcome = ? WHERE id = ? AND status = 'pending_refresh'",
+        [(outcome, job_id) for job_id, outcome in outcomes.items()],
+    )
 
 
 def finish(ledger: Ledger, commit: CommitRow, now: datetime) -> None:

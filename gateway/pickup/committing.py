@@ -209,16 +209,17 @@ class Committer:
 
     def _decide(self, commit: CommitRow, resolved: Resolved, going: Sequence[Decided]) -> None:
         """From here on the outcomes are as the store has decided them; only the commit and publication are left."""
-        stay = tuple(plain for plain in commit.jobs if plain["job"] not in resolved.held)
+        failed = {job_id for job_id, outcome in resolved.outcomes.items() if outcome.status == "failed"}
+        stay = tuple(plain for plain in commit.jobs if plain["job"] not in resolved.held | failed)
+        outcomes = {job_id: outcome.to_json() for job_id, outcome in resolved.outcomes.items()}
         with self._ledger.transaction():
             for one in going:
                 if one.job.id in resolved.held:
                     hold_for_people(self._ledger, one.drop.id, held_until(one))
             if stay:
-                outcomes = {job_id: outcome.to_json() for job_id, outcome in resolved.outcomes.items()}
                 commits.resolve(self._ledger, commit, stay, outcomes, resolved.created, clock.now())
             else:
-                commits.abandon(self._ledger, commit, "its jobs wait for profiles")
+                commits.abandon(self._ledger, commit, "its jobs wait for profiles, or failed", outcomes)
         self._let_go_of(commit.tenant, set(resolved.held))
         # Before anything else can fail: whatever comes now, these outcomes are the ones to be published.
         with self._news:
@@ -226,6 +227,8 @@ class Committer:
                 replace(one, outcome=resolved.outcomes.get(one.job.id, one.outcome))
                 for one in self._waiting[commit.tenant]
             ]
+        for one in self._take_out(commit.tenant, failed):
+            self._publish(one)
         if stay:
             self._finish(replace(commit, state="resolved", jobs=stay))
 

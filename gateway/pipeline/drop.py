@@ -115,6 +115,11 @@ class Contributed:
     def rows(self) -> int:
         return self.profiles + self.companies + self.events
 
+    @property
+    def can_be_rejected(self) -> bool:
+        """Whether the store may reject rows of it: events of those whom it does not know."""
+        return self.events > 0 and self.unknown_identity != "accept"
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:

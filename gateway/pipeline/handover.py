@@ -7,15 +7,18 @@ are in the order of the file, since a merge goes by their times. A lot of it wai
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 from polars.io.plugins import register_io_source
 
+from gateway.pipeline import rejecting
 from gateway.pipeline.contribution import EVENT_ROWS, PROFILE_ROWS, Brought
 from gateway.pipeline.drop import Contributed, Drop
 from gateway.pipeline.order import LeftOut
@@ -48,8 +51,11 @@ class Handover:
         for table, rows in brought.items():
             self._piles[table].add(rows)
 
-    def write(self, left_out: LeftOut | None) -> Contributed:
-        """Leave a durable file for each table that has rows; `settle.leave` syncs the folder."""
+    def write(self, left_out: LeftOut | None, rejected: Iterable[NDArray[np.int64]] = ()) -> Contributed:
+        """Leave a durable file for each table that has rows; `settle.leave` syncs the folder.
+
+        `rejected` are the numbers of the rows that were rejected: those that the store rejects will stand among them.
+        """
         written = {}
         for table, pile in self._piles.items():
             parts = pile.parts(left_out)
@@ -57,12 +63,15 @@ class Handover:
                 self._folder.mkdir(exist_ok=True)
                 written[table] = self._write(table, first, parts)
         policy, contract = self._drop.policy, self._drop.contract
-        return Contributed(
+        contributed = Contributed(
             **{table: rows for table, (rows, _) in written.items()},
             first_event=written["events"][1] if "events" in written else None,
             accumulating=bool(contract.identify), allow_repeats=contract.allow_repeats,
             unknown_identity=policy.unknown_identity, hold_hours=policy.hold_hours,
         )  # fmt: skip
+        if contributed.can_be_rejected:
+            rejecting.keep_rejected(self._folder, rejected)
+        return contributed
 
     def _write(self, table: str, first: pl.DataFrame, more: Iterator[pl.DataFrame]) -> tuple[int, datetime]:
         """The rows of a table as its file; how many there are, and the time of the first."""

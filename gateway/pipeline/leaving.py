@@ -1,7 +1,6 @@
 """Rows that leave the accepted file after it was staged: the store has them already, or does not take them.
 
-What the job brings to the store tells the order of the accepted rows; the drop itself is read again for the bytes of
-those that are rejected.
+What the job brings to the store tells the order of the accepted rows.
 """
 
 from __future__ import annotations
@@ -15,13 +14,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from gateway.pipeline import results
-from gateway.pipeline.drop import Drop
 from gateway.pipeline.histogram import Bucket, Histogram
-from gateway.pipeline.judge import read
-from gateway.pipeline.problems import SCHEMA, Problems
-from gateway.pipeline.rows import LINE, ROW, place_of
-from gateway.pipeline.source import Source, opened
 
 TABLES: Final = ("profiles", "companies", "events")
 Places = NDArray[np.int64]
@@ -59,49 +52,6 @@ def records(file: IO[bytes]) -> Iterator[bytes]:
         if not pending.count(b'"') % 2:
             yield pending
             pending = b""
-
-
-def opened_again(drop: Drop, scratch: Path) -> Source:
-    """The drop as it was read before."""
-    return opened(as_judged(drop), scratch)
-
-
-def as_judged(drop: Drop) -> Drop:
-    """Whatever was cut off has been judged, and is no accepted row."""
-    return replace(drop, on_cut_off="proven", for_store=False)
-
-
-def places_of(source: Source, drop: Drop, rows: pl.Series) -> tuple[bytes, pl.DataFrame]:
-    """The header as it came, and the PLACE columns of these rows."""
-    header, _, pieces = read(source, as_judged(drop), Problems(0))
-    wanted = rows.implode()
-    found = (place_of(piece.records, piece.first_row).filter(pl.col(ROW).is_in(wanted)) for piece in pieces)
-    return header.raw, pl.concat(found)
-
-
-def reject(source: Source, header: bytes, places: pl.DataFrame, before: Path | None, target: Path) -> None:
-    """Write the rejected file with these rows, byte for byte, behind those that are in `before`."""
-    with target.open("wb") as file:
-        file.write(before.read_bytes() if before else results.head_of_rejected(source, header))
-        results.append_rejected(source, places, file)
-
-
-def problems_of(places: pl.DataFrame, events: Path, code: str, message: str, hint: str) -> pl.DataFrame:
-    """A problem for each of the rejected rows, which names whom its event is of."""
-    people = pl.read_parquet(events, columns=["row", "namespace", "identity"])
-    told = places.select(row=ROW, line=LINE).join(people, on="row", how="left", maintain_order="left")
-    return told.select(
-        "row", "line", level=pl.lit("error"), column="namespace", code=pl.lit(code), value="identity",
-        message=pl.lit(message), hint=pl.lit(hint),
-    ).cast(pl.Schema(SCHEMA))  # fmt: skip
-
-
-def append_errors(before: Path | None, found: pl.DataFrame, target: Path) -> None:
-    """errors.csv with these problems behind those that are in `before`."""
-    results.write_errors(found, target)
-    if before is not None:
-        _, _, lines = target.read_bytes().partition(b"\n")
-        target.write_bytes(before.read_bytes() + lines)
 
 
 def thinned(histogram: Histogram, times: pl.Series) -> Histogram | None:

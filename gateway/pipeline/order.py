@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,12 +37,16 @@ class Ordered:
 
 @dataclass(frozen=True, slots=True)
 class Concluded:
-    """What became of the rows of a drop; `reason` is why it fails as a whole, or nothing."""
+    """What became of the rows of a drop; `reason` is why it fails as a whole, or nothing.
+
+    rejected: the record numbers of the rejected rows, in parts.
+    """
 
     counts: Counts
     facts: Facts
     reason: str = ""
     left_out: LeftOut | None = None
+    rejected: Iterable[NDArray[np.int64]] = ()
 
 
 def left_out_of(good: pl.DataFrame, done: Ordered) -> LeftOut | None:

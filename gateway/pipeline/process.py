@@ -16,7 +16,7 @@ from gateway import clock
 from gateway.contracts.codes import CODES
 from gateway.durable import sync_folder
 from gateway.errors import CutOff, DropRefused
-from gateway.pipeline import csv_lines, page, pieces, results, settle
+from gateway.pipeline import csv_lines, page, pieces, rejecting, results, settle
 from gateway.pipeline import report as reports
 from gateway.pipeline.cut_off import open_quote_is_a_sign
 from gateway.pipeline.drop import Contributed, Counts, Drop, Outcome, Suspect
@@ -28,6 +28,7 @@ from gateway.pipeline.order import Concluded, Ordered, left_out_of, ordered
 from gateway.pipeline.pieces import Spool
 from gateway.pipeline.problems import Problems
 from gateway.pipeline.result_form import is_rendered, properties_of, result_columns, result_format, too_many_errors
+from gateway.pipeline.rows import ROW
 from gateway.pipeline.source import Source, opened
 from gateway.pipeline.staging import Staging
 from gateway.pipeline.validate import TIME
@@ -84,7 +85,7 @@ def outcome_of(drop: Drop, staging: Path, progress: Progress = lambda status: No
         else:
             done = conclude(drop, source, judged, out, problems)
         reasons = (done.reason,) if done.reason else ()
-        contributed = handover.write(done.left_out) if handover and not reasons else None
+        contributed = handover.write(done.left_out, done.rejected) if handover and not reasons else None
         return finish(drop, out, started, problems, done.counts, done.facts, reasons, contributed)
     except DropRefused as refusal:
         if isinstance(refusal, CutOff) and drop.on_cut_off == "hold":
@@ -173,7 +174,7 @@ def conclude(drop: Drop, source: Source, judged: Judged, out: Staging, problems:
         properties=properties_of(drop, columns),
         histogram=spread(done.frame, TIME),
     )
-    return Concluded(counts, facts, left_out=left_out_of(judged.good, done))
+    return Concluded(counts, facts, left_out=left_out_of(judged.good, done), rejected=[judged.rejected[ROW].to_numpy()])
 
 
 def write_accepted(drop: Drop, source: Source, judged: Judged, done: Ordered, out: Staging) -> list[str]:
@@ -231,6 +232,8 @@ def finish(
     )  # fmt: skip
     content = reports.report(drop, outcome, problems, facts, listed)
     if contributed and contributed.rows:
+        if contributed.can_be_rejected:
+            rejecting.keep_listed(out.folder / settle.FOLDER, problems, listed)
         # What the store makes of the rows belongs into the report, so it is not written yet.
         settle.leave(out, content, problems, facts.histogram)
         sync_folder(out.folder)

@@ -78,12 +78,8 @@ def report(drop: Drop, outcome: Outcome, problems: Problems, facts: Facts, liste
 
 def file_facts(file: StagedFile) -> dict[str, Any]:
     """A result file as the report names it."""
-    return {
-        "name": file.name,
-        "bytes": file.bytes,
-        "sha256": file.sha256,
-        "role": PurePosixPath(file.staged).name.split(".")[0],
-    }
+    role = PurePosixPath(file.staged).name.split(".")[0]
+    return {"name": file.name, "bytes": file.bytes, "sha256": file.sha256, "role": role}
 
 
 def most_first(counts: Mapping[str, int]) -> dict[str, int]:

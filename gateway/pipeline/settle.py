@@ -12,6 +12,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,13 +20,14 @@ import numpy as np
 import polars as pl
 
 from gateway import clock
-from gateway.contracts.codes import CODES
 from gateway.durable import sync_folder
-from gateway.pipeline import leaving, page
+from gateway.pipeline import leaving, page, rejecting, results
 from gateway.pipeline.drop import Drop, Outcome, StagedFile
 from gateway.pipeline.histogram import Bucket, Histogram
 from gateway.pipeline.problems import Group, Problems
 from gateway.pipeline.report import PROBLEMS_SHOWN, file_facts, most_first, order_facts, report_text
+from gateway.pipeline.report import Facts as Learnt
+from gateway.pipeline.result_form import too_many_errors
 from gateway.pipeline.staging import Staging
 from gateway.pipeline.validate import TIME
 
@@ -45,7 +47,7 @@ def leave(out: Staging, content: Mapping[str, Any], problems: Problems, histogra
         "prefix": out.prefix,
         "report": content,
         "listed_max": problems.listed_max,
-        "is_cut": problems.is_cut,
+        "room": problems.room,
         "groups": [asdict(group) for group in problems.groups()],
         "histogram": told_of(histogram) if histogram else None,
     }
@@ -84,6 +86,11 @@ class Settling:
         self.dropped: set[str] = set()
 
     def settled(self) -> Outcome:
+        if self.rejecting and len(self.facts.unknown):
+            reason = too_many_errors(self.rejecting, self.rejected, self.counts.total) if self.facts.failed else ""
+            self.reject(self.rejecting, reason)
+            if reason:
+                return self.failed(reason)
         refused = self.facts.unknown if self.rejecting else self.facts.unknown.clear()
         if len(self.facts.duplicates) or len(refused):
             self.leave_out(refused)
@@ -96,9 +103,8 @@ class Settling:
         gone = pl.concat([self.facts.duplicates, refused]).unique()
         rows = leaving.accepted_rows(self.staging / FOLDER, self.counts.accepted)
         is_gone = rows["row"].is_in(gone.implode())
-        self.count(len(refused), len(gone))
-        if len(refused):
-            self.reject(refused)
+        duplicates = self.counts.duplicate + len(gone) - len(refused)
+        self.count(accepted=self.counts.accepted - len(gone), rejected=self.rejected, duplicate=duplicates)
         self.rewrite_accepted(is_gone)
         kept = rows.filter(~is_gone).rename({"time": TIME})
         kept = kept.with_columns(pl.col(TIME).dt.replace_time_zone(None))
@@ -106,32 +112,46 @@ class Settling:
         if self.histogram:
             self.histogram = leaving.thinned(self.histogram, rows.filter(is_gone)["time"])
 
-    def count(self, refused: int, gone: int) -> None:
-        before = self.counts
-        self.counts = replace(
-            before, accepted=before.accepted - gone, rejected=before.rejected + refused,
-            duplicate=before.duplicate + gone - refused,
-        )  # fmt: skip
+    @property
+    def rejected(self) -> int:
+        """How many rows are rejected, by validation and by the store."""
+        return self.outcome.counts.rejected + (len(self.facts.unknown) if self.rejecting else 0)
+
+    def count(self, **rows: int) -> None:
+        """The counts as they are now."""
+        self.counts = replace(self.counts, **rows)
         if not self.counts.add_up:
             raise AssertionError(f"rows do not add up: {self.counts}")
-        for name in ("accepted", "rejected", "duplicate"):
+        for name in ("accepted", "merged", "duplicate", "rejected", "withheld"):
             self.content[f"{name}_rows"] = getattr(self.counts, name)
 
-    def reject(self, refused: pl.Series) -> None:
-        """The rejected file and errors.csv have these rows too, behind those that were rejected before."""
-        if (drop := self.rejecting) is None:
-            return
-        before, source = self.staged("rejected"), leaving.opened_again(drop, self.staging / SETTLED)
-        header, places = leaving.places_of(source, drop, refused)
-        self.out.write(f".rejected.{source.format}", lambda path: leaving.reject(source, header, places, before, path))
-        code = CODES["unknown_identity"]
-        found = leaving.problems_of(
-            places, self.staging / FOLDER / "events.parquet", code.name, code.meaning, code.hint
+    def reject(self, drop: Drop, reason: str) -> None:
+        """The rejected file and errors.csv have the rows too that the store rejects; `reason` is why the drop fails."""
+        folder = self.staging / FOLDER
+        refused = rejecting.refused(drop, folder, self.staging / SETTLED, self.facts.unknown)
+        self.out.write(
+            f".rejected.{refused.source.format}",
+            lambda path: results.write_rejected(refused.source, refused.header, refused.places, path),
         )
-        self.problems.add(found)
-        self.content["problems"] = [*self.content["problems"], *found.head(PROBLEMS_SHOWN).to_dicts()][:PROBLEMS_SHOWN]
-        if not self.problems.is_cut:
-            self.out.write(".errors.csv", lambda path: leaving.append_errors(self.staged("errors"), found, path))
+        self.problems.add(refused.problems)
+        of_file = [self.problems.add_of_file("too_many_errors", reason)] if reason else []
+        listed = rejecting.listed(folder, refused.problems, of_file, self.problems.listed_max)
+        self.out.write(".errors.csv", partial(results.write_errors, listed))
+        self.content["problems"] = listed.head(PROBLEMS_SHOWN).to_dicts()
+
+    def failed(self, reason: str) -> Outcome:
+        """Too much of it is bad: it ends as a drop does that validation fails for this (U44, C24)."""
+        good = self.counts.total - self.rejected
+        self.count(accepted=0, merged=0, duplicate=0, rejected=self.rejected, withheld=good)
+        self.outcome = replace(self.outcome, status="failed", reason_for_failure=(reason,), contributed=None)
+        nothing = Learnt(self.content["file_size"])
+        self.content |= {"status": "failed", "reason_for_failure": [reason], "order": dict(nothing.order)}
+        self.content |= {"time_columns": nothing.time_columns, "properties": dict(nothing.properties)}
+        self.content["problems_by_code"] = most_first(self.problems.by_code)
+        self.content["problems_by_column"] = most_first(self.problems.by_column)
+        self.histogram = None
+        self.dropped |= {file.staged for file in self.outcome.files if role_of(file) == "accepted"}
+        return self.reported()
 
     def rewrite_accepted(self, is_gone: pl.Series) -> None:
         before = self.staged("accepted")
@@ -173,7 +193,11 @@ class Settling:
 
 def tell(content: dict[str, Any], facts: Facts) -> None:
     """What the store made of the rows (C2, C3, C9 to C11)."""
-    content["properties"] |= {"created": facts.new_properties, "blanked": facts.blanked}
+    content["properties"] |= {
+        "created": facts.new_properties,
+        "changed": facts.changed_properties,
+        "blanked": facts.blanked,
+    }
     content["store"] = {
         "created": facts.created,
         "updated": facts.updated,
@@ -210,10 +234,12 @@ def counted(count: int, one: str, more: str) -> str:
 
 def problems_of(told: Mapping[str, Any]) -> Problems:
     """What the pipeline has found in the drop, as far as the page shows it."""
-    problems = Problems(0 if told["is_cut"] else told["listed_max"])
-    report = told["report"]
+    problems, report = Problems(told["listed_max"]), told["report"]
     problems.take_back(
-        [Group(**group) for group in told["groups"]], report["problems_by_code"], report["problems_by_column"]
+        [Group(**group) for group in told["groups"]],
+        report["problems_by_code"],
+        report["problems_by_column"],
+        told["room"],
     )
     return problems
 

@@ -22,6 +22,7 @@ class Contribution:
     """One job of a commit. `folder` is `<staging>/store`; a file that is not there brings nothing.
 
     `accumulating`: its profile rows are identify records (U109-U119), of which each should carry all properties.
+    `rejections_max`: with the policy "reject", a job with more events of unknown identities than this fails as a whole.
     """
 
     job: str
@@ -31,6 +32,7 @@ class Contribution:
     unknown_identity: Literal["accept", "reject", "hold"] = "accept"
     allow_repeats: bool = False
     accumulating: bool = False
+    rejections_max: int | None = None
 
     def has(self, table: TableName) -> bool:
         return self._path(table).exists()

@@ -20,9 +20,11 @@ def _no_rows() -> pl.Series:
 class Facts:
     """Of one job. Identities are counted once in it, whatever the number of its rows for them.
 
-    `new_properties` are names that no profile (or company) of the tenant has had; `duplicates` and `unknown` row
-    numbers, ascending; `shrinking` has `row` and `names` (limited), `shrinking_rows` counts all such rows.
+    `new_properties` are names that no profile (or company) of the tenant has had; `changed_properties` those of which a
+    value that was there became another one or none; `duplicates` and `unknown` row numbers, ascending; `shrinking` has
+    `row` and `names` (limited), `shrinking_rows` counts all such rows.
     `held`: its policy is "hold" and so many identities are unknown, so that the commit left the whole job out.
+    `failed`: its policy is "reject" and too many of its rows are of such; it is left out for good.
     """
 
     job: str
@@ -32,6 +34,7 @@ class Facts:
     blanked: int = 0
     new_properties: list[str] = field(default_factory=list)
     new_properties_count: int = 0
+    changed_properties: list[str] = field(default_factory=list)
     events: int = 0
     duplicates: pl.Series = field(default_factory=_no_rows)
     unknown: pl.Series = field(default_factory=_no_rows)
@@ -39,6 +42,23 @@ class Facts:
     shrinking_rows: int = 0
     shrinking: list[tuple[int, list[str]]] = field(default_factory=list)
     held: bool = False
+    failed: bool = False
+
+    @property
+    def goes(self) -> bool:
+        """Whether the job is part of the commit."""
+        return not (self.held or self.failed)
+
+    def add_changed(self, names: Iterable[str]) -> None:
+        """Some more properties of which values changed."""
+        self.changed_properties = sorted({*self.changed_properties, *names})[:NAMES_MAX]
+
+    def leave_out(self, strangers: pl.DataFrame, *, held: bool) -> None:
+        """The job does not go, because of these events (row, namespace, identity)."""
+        self.held, self.failed = held, not held
+        if self.failed:
+            self.unknown = strangers["row"].sort()
+        self.unknown_identities = strangers.select("namespace", "identity").n_unique()
 
     def add_shrinking(self, rows: Iterable[tuple[int, list[str]]], count: int) -> None:
         """Some more rows with shrinking properties; the first of all are kept."""

@@ -130,6 +130,8 @@ class Identities:
             facts.updated += updated
             facts.blanked += blanked
             facts.unchanged += unchanged
+        for at, names in merged.changed.group_by("at").agg(pl.col("key").cast(pl.String)).iter_rows():
+            self.facts[at].add_changed(names)
         brought = merged.entries.lazy().filter(pl.col("at") >= 0, pl.col("value").is_not_null())
         names = brought.group_by("key").agg(pl.col("at").min()).select(name=pl.col("key").cast(pl.String), at="at")
         self._names.append(names.collect())

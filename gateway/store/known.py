@@ -36,26 +36,41 @@ def not_in(people: pl.DataFrame, table: Table, brought: pl.DataFrame) -> pl.Data
         return left.lazy().join(table.scan(paths, KEY), on=KEY, how="anti").collect(engine="streaming")
 
 
-def held_back(contributions: list[Contribution], profiles: Table, companies: Table) -> dict[int, int]:
-    """The jobs that must wait for profiles, and for how many: their policy is "hold", and not all of them are known.
+def left_out(contributions: list[Contribution], profiles: Table, companies: Table) -> dict[int, pl.DataFrame]:
+    """The jobs that do not go because of events of those whom nobody knows; these, as `strangers_of` has them.
 
-    What a job brings is known only if it goes itself, so one that is held back can hold back others.
+    One waits for profiles (its policy is "hold"), or has more such events than it may have. What a job brings is known
+    only if it goes itself, so one that is left out can keep others out.
     """
-    held: dict[int, int] = {}
-    asking = [at for at, one in enumerate(contributions) if one.unknown_identity == "hold" and one.has("events")]
+    asking = [at for at, one in enumerate(contributions) if most_unknown(one) is not None and one.has("events")]
     own = {at: Brought([contributions[at]]) for at in asking}
     missing = {at: unknown_of(one.people("events"), profiles, companies, one) for at, one in own.items()}
+    strangers = {at: strangers_of(contributions[at], missing[at]) for at in asking}
+    out: dict[int, pl.DataFrame] = {}
     while True:
-        brought = Brought([one for at, one in enumerate(contributions) if at not in held])
-        waiting = {at: lacking(missing[at], brought) for at in asking}
-        if not {at for at in waiting if waiting[at]} - set(held):
-            return {at: waiting[at] for at in held}
-        held |= {at: count for at, count in waiting.items() if count}
+        brought = Brought([one for at, one in enumerate(contributions) if at not in out])
+        lacking = {at: not_brought(strangers[at], brought) for at in asking}
+        more = {at: rows for at, rows in lacking.items() if rows.height > (most_unknown(contributions[at]) or 0)}
+        if len(more) == len(out):
+            return more
+        out = more
 
 
-def lacking(missing: pl.DataFrame, brought: Brought) -> int:
-    """How many of the missing none of the jobs brings."""
-    if not missing.height:
-        return 0
+def most_unknown(one: Contribution) -> int | None:
+    """How many of its events may be of somebody unknown while it goes; None when that does not matter."""
+    return 0 if one.unknown_identity == "hold" else one.rejections_max
+
+
+def strangers_of(one: Contribution, people: pl.DataFrame) -> pl.DataFrame:
+    """row, namespace, identity of the job's events of these people; each is there once where the job would be held."""
+    if one.unknown_identity == "hold" or not people.height:
+        return people.select(pl.lit(None, pl.Int64).alias("row"), *KEY)
+    return one.rows("events").select("row", *KEY).join(people.lazy(), on=KEY, how="semi").collect(engine="streaming")
+
+
+def not_brought(strangers: pl.DataFrame, brought: Brought) -> pl.DataFrame:
+    """Those of the rows whose people none of the jobs brings."""
+    if not strangers.height:
+        return strangers
     tables: list[TableName] = ["profiles", "companies"]
-    return missing.join(pl.concat([brought.people(table) for table in tables]), on=KEY, how="anti").height
+    return strangers.join(pl.concat([brought.people(table) for table in tables]), on=KEY, how="anti")

@@ -23,11 +23,13 @@ class Merged:
     rows: who, attributes, created, updated, created_by, updated_by of those whose row is another now.
     entries: each attribute of each update and of the stored row, sorted by who, key, time, job, row.
     outcomes: who, at, created, changed, blanked for each identity of each job.
+    changed: at, key of the attributes of which the job replaced, or blanked, a value that somebody had before it.
     """
 
     rows: pl.DataFrame
     entries: pl.DataFrame
     outcomes: pl.DataFrame
+    changed: pl.DataFrame
 
 
 def merge(stored: pl.DataFrame, rows: pl.DataFrame, jobs: pl.DataFrame) -> Merged:
@@ -38,7 +40,9 @@ def merge(stored: pl.DataFrame, rows: pl.DataFrame, jobs: pl.DataFrame) -> Merge
     entries = sorted_entries(stored, rows, jobs)
     steps = steps_of(entries)
     outcomes = outcomes_of(steps, rows, stored)
-    return Merged(rebuilt(entries, steps, outcomes, stored, jobs), entries, outcomes)
+    replaced = steps.filter(pl.col("at") >= 0, pl.col("had").is_not_null(), pl.col("value").ne_missing(pl.col("had")))
+    changed = replaced.select("at", "key").unique()
+    return Merged(rebuilt(entries, steps, outcomes, stored, jobs), entries, outcomes, changed)
 
 
 def sorted_entries(stored: pl.DataFrame, rows: pl.DataFrame, jobs: pl.DataFrame) -> pl.DataFrame:

@@ -18,7 +18,7 @@ from gateway.store.contribution import Brought, Contribution, TableName
 from gateway.store.events import Events
 from gateway.store.facts import NAMES_MAX, Facts
 from gateway.store.identities import Identities
-from gateway.store.known import held_back
+from gateway.store.known import left_out
 from gateway.store.place import Place
 from gateway.store.shapes import ATTRIBUTE_NAMES, COMPANIES, EVENTS, PROFILES
 from gateway.store.table import Change, Table
@@ -73,10 +73,10 @@ class TenantStore:
         """
         self.refresh()
         all_facts = [Facts(one.job) for one in contributions]
-        for at, count in held_back(contributions, self.profiles, self.companies).items():
-            all_facts[at].held, all_facts[at].unknown_identities = True, count
-        jobs = [one for one, told in zip(contributions, all_facts, strict=True) if not told.held]
-        facts = [told for told in all_facts if not told.held]
+        for at, strangers in left_out(contributions, self.profiles, self.companies).items():
+            all_facts[at].leave_out(strangers, held=contributions[at].unknown_identity == "hold")
+        jobs = [one for one, told in zip(contributions, all_facts, strict=True) if told.goes]
+        facts = [told for told in all_facts if told.goes]
         place = Path(tempfile.mkdtemp(prefix="store-", dir=scratch))
         try:
             changes = self._changes(sequence, jobs, facts, place, write=write)
@@ -133,7 +133,7 @@ class TenantStore:
 
     def commit(self, prepared: Prepared) -> list[str]:
         """Make the prepared commit; which tables were written. Once, however often it is tried."""
-        jobs = [job for job, facts in prepared.facts.items() if not facts.held]
+        jobs = [job for job, facts in prepared.facts.items() if facts.goes]
         by_name = {table.shape.name: table for table in self.tables}
         return [
             name

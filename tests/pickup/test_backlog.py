@@ -17,8 +17,7 @@ from gateway.pickup.pickup import Pickup
 from gateway.store import TenantStore
 from gateway.store.shapes import PAIRS
 from gateway.storekeeper import Storekeeper
-from tests.pickup.conftest import Site
-from tests.pickup.contributing import ContributingEngine
+from tests.pickup.conftest import SharedEngine, Site
 
 PEOPLE = 30
 FEED = """
@@ -29,7 +28,7 @@ contract = "customerio-people"
 
 @pytest.fixture(scope="module")
 def engine() -> Iterator[Engine]:
-    made = ContributingEngine(2)
+    made = SharedEngine(2)
     made.start()
     yield made
     made.stop()

@@ -24,16 +24,15 @@ from gateway.store import TenantStore
 from gateway.store.table import Table
 from gateway.storekeeper import Storekeeper
 from gateway.storekeeping import Commit, Resolved
-from tests.pickup.conftest import PROFILES, Site
-from tests.pickup.contributing import ContributingEngine
+from tests.pickup.conftest import PROFILES, SharedEngine, Site
 from tests.waiting import until
 
 EVENTS = b"identity,evtName,ts\nann,Bought,1700000000\nzed,Bought,1700000001\n"
 
 
 @pytest.fixture(scope="module")
-def engine() -> Iterator[ContributingEngine]:
-    made = ContributingEngine(1)
+def engine() -> Iterator[SharedEngine]:
+    made = SharedEngine(1)
     made.start()
     yield made
     made.stop()
@@ -47,7 +46,7 @@ def keeper(site: Site) -> Iterator[Storekeeper]:
 
 
 @contextmanager
-def storing(site: Site, engine: ContributingEngine, keeper: Storekeeper) -> Iterator[Pickup]:
+def storing(site: Site, engine: SharedEngine, keeper: Storekeeper) -> Iterator[Pickup]:
     pickup = Pickup(site.live, site.ledger, engine, keeper)
     pickup.finish_earlier()
     pickup.start()
@@ -68,8 +67,9 @@ def commits_of(site: Site) -> list[tuple[int, str]]:
     return [(row["sequence"], row["state"]) for row in found]
 
 
+@pytest.mark.rule("F14", "F15")
 def test_what_was_accepted_is_in_the_store_when_its_report_is_there(
-    site: Site, engine: ContributingEngine, keeper: Storekeeper
+    site: Site, engine: SharedEngine, keeper: Storekeeper
 ) -> None:
     with storing(site, engine, keeper):
         site.upload("people.csv")
@@ -84,7 +84,7 @@ def test_what_was_accepted_is_in_the_store_when_its_report_is_there(
 
 
 def test_the_report_tells_what_the_store_made_of_the_rows(
-    site: Site, engine: ContributingEngine, keeper: Storekeeper
+    site: Site, engine: SharedEngine, keeper: Storekeeper
 ) -> None:
     with storing(site, engine, keeper):
         site.upload("people.csv")
@@ -104,7 +104,7 @@ def test_the_report_tells_what_the_store_made_of_the_rows(
 
 
 def test_what_brings_nothing_is_published_without_a_commit(
-    site: Site, engine: ContributingEngine, keeper: Storekeeper
+    site: Site, engine: SharedEngine, keeper: Storekeeper
 ) -> None:
     with storing(site, engine, keeper):
         site.upload("people.csv", b"no such header\n1\n")
@@ -114,7 +114,7 @@ def test_what_brings_nothing_is_published_without_a_commit(
 
 
 def test_a_store_that_cannot_be_reached_keeps_jobs_staged_and_everybody_can_see_why(
-    site: Site, engine: ContributingEngine, keeper: Storekeeper
+    site: Site, engine: SharedEngine, keeper: Storekeeper
 ) -> None:
     in_the_way = Path(site.settings.store_url)
     in_the_way.write_text("no folder")
@@ -135,7 +135,7 @@ def test_a_store_that_cannot_be_reached_keeps_jobs_staged_and_everybody_can_see_
 
 
 def test_what_waits_for_the_store_is_committed_after_a_restart(
-    site: Site, engine: ContributingEngine, keeper: Storekeeper
+    site: Site, engine: SharedEngine, keeper: Storekeeper
 ) -> None:
     in_the_way = Path(site.settings.store_url)
     in_the_way.write_text("no folder")
@@ -167,7 +167,7 @@ def test_what_waits_for_a_store_that_is_switched_off_runs_again_without_it(
 
 
 def test_a_storekeeper_that_dies_is_replaced_and_the_commit_is_made_once(
-    site: Site, engine: ContributingEngine, keeper: Storekeeper
+    site: Site, engine: SharedEngine, keeper: Storekeeper
 ) -> None:
     with storing(site, engine, keeper):
         site.upload("people.csv")
@@ -180,7 +180,7 @@ def test_a_storekeeper_that_dies_is_replaced_and_the_commit_is_made_once(
 
 
 def test_jobs_that_wait_together_go_in_one_commit(
-    site: Site, engine: ContributingEngine, keeper: Storekeeper, monkeypatch: pytest.MonkeyPatch
+    site: Site, engine: SharedEngine, keeper: Storekeeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = Storekeeper.resolve
 
@@ -211,7 +211,7 @@ def test_a_commit_waits_for_the_jobs_that_are_about_to_come(
 
 
 def test_a_ledger_that_is_older_than_the_store_goes_on_above_what_the_store_has(
-    site: Site, engine: ContributingEngine, keeper: Storekeeper
+    site: Site, engine: SharedEngine, keeper: Storekeeper
 ) -> None:
     with storing(site, engine, keeper):
         site.upload("people.csv")
@@ -227,9 +227,9 @@ def test_a_ledger_that_is_older_than_the_store_goes_on_above_what_the_store_has(
 
 
 def test_events_are_held_for_unknown_people_until_their_profiles_are_there(
-    site: Site, engine: ContributingEngine, keeper: Storekeeper
+    site: Site, engine: SharedEngine, keeper: Storekeeper
 ) -> None:
-    engine.policies["events"] = {"unknown_identity": "hold", "hold_hours": 24}
+    site.set_policy("events", unknown_identity="hold")
     with storing(site, engine, keeper):
         held = site.upload("bought.csv", EVENTS, "events")
         told = site.status("bought.csv", "events")
@@ -239,7 +239,6 @@ def test_events_are_held_for_unknown_people_until_their_profiles_are_there(
         until(lambda: site.outbox_names("events") == ["bought.csv.status.json"])
         site.upload("others.csv", b"identity,Name\nzed,Zed\n")
         until(lambda: site.state(held) == "done")
-    del engine.policies["events"]
     assert (told["held_for"], told["state"]) == ("profiles", "held")
     assert told["until"] is not None
     assert told["reason"] == "there is no profile yet of some whom these events are of"
@@ -247,7 +246,7 @@ def test_events_are_held_for_unknown_people_until_their_profiles_are_there(
 
 
 def test_duplicates_of_stored_events_leave_the_accepted_file(
-    site: Site, engine: ContributingEngine, keeper: Storekeeper
+    site: Site, engine: SharedEngine, keeper: Storekeeper
 ) -> None:
     new = b"ann,Left,1700000002\n"
     with storing(site, engine, keeper):
@@ -270,28 +269,53 @@ def test_duplicates_of_stored_events_leave_the_accepted_file(
 
 @pytest.mark.parametrize("has_bad_row", [False, True])
 def test_events_of_people_whom_nobody_knows_are_rejected_where_the_feed_says_so(
-    site: Site, engine: ContributingEngine, keeper: Storekeeper, has_bad_row: bool
+    site: Site, engine: SharedEngine, keeper: Storekeeper, has_bad_row: bool
 ) -> None:
-    engine.policies["events"] = {"unknown_identity": "reject"}
+    site.set_policy("events", unknown_identity="reject")
     bad = b",Bought,1700000000\n" if has_bad_row else b""
     with storing(site, engine, keeper):
         site.upload("people.csv")
         site.ended(1)
         site.upload("bought.csv", EVENTS + bad + b'"bob",Left,1700000009\n', "events")
         _, job = site.ended(2)
-    del engine.policies["events"]
     outbox = site.outbox.parent / "events"
     assert (job.accepted_rows, job.rejected_rows, job.total_rows) == (2, 1 + has_bad_row, 3 + has_bad_row)
     assert job.problems_by_code["unknown_identity"] == 1
-    assert (outbox / "bought.csv.rejected.csv").read_bytes() == EVENTS.split(b"\n")[0] + b"\n" + bad + (
-        b"zed,Bought,1700000001\n"
-    )
+    rejected = b"identity,evtName,ts\nzed,Bought,1700000001\n" + bad
+    assert (outbox / "bought.csv.rejected.csv").read_bytes() == rejected
     errors = (outbox / "bought.csv.errors.csv").read_text().splitlines()
     assert [line.split(",")[:2] for line in errors if "unknown_identity" in line] == [["2", "3"]]
-    assert "zed" in errors[-1]
+    assert "zed" in errors[-1 - has_bad_row]
     assert len((outbox / "bought.csv.accepted.csv").read_text().splitlines()) == 3
     check_files(site, site.report("bought.csv", "events"))
     assert sorted(stored(site, "events")["identity"]) == ["ann", "bob"]
+
+
+@pytest.mark.rule("U44")
+def test_a_drop_that_fails_against_the_store_is_no_part_of_the_commit(
+    site: Site, engine: SharedEngine, keeper: Storekeeper
+) -> None:
+    site.set_policy("events", unknown_identity="reject", on_error="reject_file")
+    with storing(site, engine, keeper):
+        drop = site.upload("bought.csv", EVENTS, "events")
+        (alone,) = site.ended(1)
+        site.upload("people.csv")
+        site.upload("again.csv", EVENTS + b"bob,Left,1700000009\n", "events")
+        _, people, again = site.ended(3)
+    assert [job.status for job in (alone, people, again)] == ["failed", "completed", "failed"]
+    assert (alone.rejected_rows, alone.withheld_rows, again.rejected_rows, again.withheld_rows) == (2, 0, 1, 2)
+    assert [job.commit_sequence for job in (alone, people, again)] == [None, 1, None]
+    assert site.state(drop) == "done"
+    assert commits_of(site) == [(1, "committed")]
+    report = site.report("again.csv", "events")
+    check_files(site, report)
+    assert report["reason_for_failure"] == list(again.reason_for_failure)
+    assert "too_many_errors" in report["problems_by_code"]
+    assert site.outbox_names("events") == sorted(
+        f"{name}.csv.{role}"
+        for name in ("again", "bought")
+        for role in ("errors.csv", "rejected.csv", "report.html", "report.json")
+    )
 
 
 def check_files(site: Site, report: dict[str, Any]) -> None:
@@ -304,9 +328,7 @@ def check_files(site: Site, report: dict[str, Any]) -> None:
     assert report["total_rows"] == sum(report[f"{kind}_rows"] for kind in kinds)
 
 
-def test_a_job_that_is_requeued_brings_nothing_twice(
-    site: Site, engine: ContributingEngine, keeper: Storekeeper
-) -> None:
+def test_a_job_that_is_requeued_brings_nothing_twice(site: Site, engine: SharedEngine, keeper: Storekeeper) -> None:
     with storing(site, engine, keeper):
         site.upload("bought.csv", EVENTS, "events")
         (job,) = site.ended()
@@ -317,7 +339,7 @@ def test_a_job_that_is_requeued_brings_nothing_twice(
 
 
 def test_a_job_at_which_the_store_fails_is_taken_out_of_the_others_way(
-    site: Site, engine: ContributingEngine, keeper: Storekeeper, monkeypatch: pytest.MonkeyPatch
+    site: Site, engine: SharedEngine, keeper: Storekeeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = Storekeeper.resolve
 

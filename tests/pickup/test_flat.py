@@ -13,8 +13,7 @@ import pytest
 from gateway.ledger import connection
 from gateway.pickup.pickup import Pickup
 from gateway.storekeeper import Storekeeper
-from tests.pickup.conftest import Site
-from tests.pickup.contributing import ContributingEngine
+from tests.pickup.conftest import SharedEngine, Site
 from tests.waiting import until
 
 EVENTS = b"identity,evtName,ts\nann,Seen,1767225600\n"
@@ -56,7 +55,7 @@ def test_every_statement_on_a_drops_way_goes_by_an_index(
 @contextmanager
 def storing(site: Site) -> Iterator[None]:
     """A pickup whose jobs go into a store."""
-    engine, keeper = ContributingEngine(1), Storekeeper(site.settings.store_url, {})
+    engine, keeper = SharedEngine(1), Storekeeper(site.settings.store_url, {})
     engine.start()
     pickup = Pickup(site.live, site.ledger, engine, keeper)
     pickup.start()

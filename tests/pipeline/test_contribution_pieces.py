@@ -54,7 +54,8 @@ def run(folder: Path, drop: Drop) -> tuple[Outcome | Suspect, dict[str, Any], Ta
     """The outcome, every result file with what the report says, and the rows for each table."""
     staging = folder / "out"
     outcome = process(drop, staging)
-    tables = {path.stem: pl.read_parquet(path) for path in (staging / "store").glob("*.parquet")}
+    paths = {table: staging / "store" / f"{table}.parquet" for table in handover.SCHEMAS}
+    tables = {table: pl.read_parquet(path) for table, path in paths.items() if path.exists()}
     results: dict[str, Any] = {path.name: path.read_bytes() for path in staging.iterdir() if path.is_file()}
     results.pop("report.html", None)
     if isinstance(outcome, Outcome):

@@ -60,7 +60,7 @@ def test_allow_repeats_stores_every_event(stored: Stored, jobs: Jobs) -> None:
     assert (facts.events, facts.duplicates.len(), len(stored.events())) == (2, 0, 3)
 
 
-@pytest.mark.rule("F15")
+@pytest.mark.rule("F7", "F15")
 def test_identities_of_the_store_and_of_the_same_commit_are_known(stored: Stored, jobs: Jobs) -> None:
     stored.commit(jobs([Row("ann", {})], companies=[Row("acme", {}, namespace="company_id")]))
     events = [Event("ann"), Event("bob"), Event("acme", namespace="company_id"), Event("acme"), Event("acme", "x")]

@@ -16,7 +16,7 @@ from gateway.store import TenantStore
 from tests.store.conftest import Event, Jobs, Row, Stored
 
 pytestmark = pytest.mark.timeout(120)
-relaxed = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+relaxed = settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 
 VALUES = st.sampled_from([None, "1", "2", '"x"'])
 Update = tuple[str, dict[str, str | None], float]

@@ -34,7 +34,7 @@ Parts = Iterator[pl.DataFrame]
 def conclude(drop: Drop, source: Source, judged: Judged, spool: Spool, out: Staging, problems: Problems) -> Concluded:
     """Order and write what was judged."""
     spool.close()
-    good, rejected = len(spool.rows), spool.rejected_count
+    good, rejected = len(spool.rows), len(spool.rejected)
     total = good + rejected
     facts = reports.Facts(drop.path.stat().st_size)
     if rejected:
@@ -53,7 +53,7 @@ def conclude(drop: Drop, source: Source, judged: Judged, spool: Spool, out: Stag
         properties=properties_of(drop, columns),
         histogram=spread_over(partial(series, moments)),
     )
-    return Concluded(counts, facts, left_out=done.left_out)
+    return Concluded(counts, facts, left_out=done.left_out, rejected=spool.rejected.parts())
 
 
 def write_accepted(
