@@ -69,9 +69,8 @@ class Engine:
         self._size = workers
         self._allowance = allowance
         self.has_patient = patient
-        # None wakes those who wait for a worker: there will be none.
-        self._idle: queue.SimpleQueue[Worker | None] = queue.SimpleQueue()
-        self._idle_patient: queue.SimpleQueue[Worker | None] = queue.SimpleQueue()
+        self._idle: queue.SimpleQueue[Worker] = queue.SimpleQueue()
+        self._idle_patient: queue.SimpleQueue[Worker] = queue.SimpleQueue()
         self._all: set[Worker] = set()
         self._first: Worker | None = None
         self._lock = threading.Lock()
@@ -116,9 +115,7 @@ class Engine:
         before the outcome came, EngineStopped when `stop` ended it, and PipelineCrashed when the pipeline raised.
         """
         idle = self._idle_of(patient)
-        if (worker := idle.get()) is None:
-            idle.put(None)
-            raise EngineStopped("the engine was stopped")
+        worker = idle.get()
         try:
             if not worker.is_alive():
                 worker = self._replace(worker)
@@ -138,15 +135,13 @@ class Engine:
             self._stopped = True
             for worker in self._all:
                 worker.end()
-        for idle in (self._idle, self._idle_patient):
-            idle.put(None)
 
     def worker_pids(self) -> list[int]:
         """The process ids of the workers."""
         with self._lock:
             return sorted(worker.pid for worker in self._all)
 
-    def _idle_of(self, patient: bool) -> queue.SimpleQueue[Worker | None]:
+    def _idle_of(self, patient: bool) -> queue.SimpleQueue[Worker]:
         return self._idle_patient if patient else self._idle
 
     def _new_worker(self, *, patient: bool) -> Worker:

@@ -6,6 +6,7 @@ Every step can be repeated: after a kill at any point the job starts over, or pu
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -52,6 +53,8 @@ class Passage:
     job: JobRow
     patient: bool = False
     """Whether it is for the worker that gets what the others leave."""
+    on_judged: Callable[[bool], None] = lambda refused: None
+    """Hears that its worker is free, and whether the file was refused."""
     unwritten: Unwritten = field(default_factory=Unwritten)
 
     def run(self) -> Decided | None:
@@ -85,7 +88,9 @@ class Passage:
         if self.job.tries > self.settings.gateway.pickup.tries_max:
             return self.fail(drop, staging, f"the gateway was ended {self.job.tries - 1} times while it read the file")
         try:
-            return self.engine.run(drop, staging, self.note_progress, patient=self.patient)
+            outcome = self.engine.run(drop, staging, self.note_progress, patient=self.patient)
+            self.on_judged(isinstance(outcome, Outcome) and outcome.status == "failed")
+            return outcome
         except EngineStopped:
             jobs.return_to_queue(self.ledger, self.job.id, "the gateway stops", clock.now())
         except DropRefused as over:

@@ -1,8 +1,8 @@
 """Pickup: the threads that turn landed drops into finished jobs.
 
 One thread scans; it wakes at start, on a landing, on a watchdog event, when a drop settles, when another process
-has changed the ledger, and every `scan_seconds`. Slots, one more than worker processes, take jobs through their
-passage, and one more thread publishes what they have decided.
+has changed the ledger, and every `scan_seconds`. Slots, one more than there are worker processes, take jobs through
+their passage, and one more thread publishes what they have decided.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
@@ -81,7 +81,7 @@ class Pickup:
         self._watch.follow(self._live.current)
         self._publisher.start()
         self._committer.start()
-        # One more than workers, so that a worker has its next job while the outcome of its last is written.
+        # One more than workers: a job is begun while the outcome of the one before is written.
         slots = [(f"slot-{number}", self._slot) for number in range(self._live.current.gateway.engine.workers + 1)]
         if self._engine.has_patient:
             slots.append(("slot-patient", partial(self._slot, patient=True)))
@@ -205,23 +205,34 @@ class Pickup:
             self._pass(job, patient=patient)
 
     def _pass(self, job: JobRow, *, patient: bool) -> None:
-        began = time.monotonic()
         turn = TENANT.set(job.tenant)
+        end_turn = self._turn_of(job, patient=patient)
         decided = None
         try:
-            decided = Passage(self._live.current, self._ledger, self._engine, job, patient).run()
+            decided = Passage(self._live.current, self._ledger, self._engine, job, patient, end_turn).run()
         except Exception:  # Whatever it is, it concerns this job, and the slot is needed by the others.
             log.exception("the passage broke off; it is taken up again", job=job.id)
         TENANT.reset(turn)
-        refused = decided is not None and decided.outcome.status == "failed"
-        with self._work:
-            self._turns.end(job.tenant, time.monotonic() - began, refused=refused, patient=patient)
+        end_turn(decided is not None and decided.outcome.status == "failed")
         if decided is None:
             self._see_ended([job])
         else:
             self._committer.take(decided)
-            # Another slot may take a job of the tenant now.
+
+    def _turn_of(self, job: JobRow, *, patient: bool) -> Callable[[bool], None]:
+        """Ends the turn of a job, once: its worker is free, and another slot may take a job of the tenant."""
+        began = time.monotonic()
+        is_over = threading.Event()
+
+        def end(refused: bool) -> None:
+            if is_over.is_set():
+                return
+            is_over.set()
+            with self._work:
+                self._turns.end(job.tenant, time.monotonic() - began, refused=refused, patient=patient)
             self._tell_slots()
+
+        return end
 
     def _see_ended(self, ended: list[JobRow]) -> None:
         """Nobody has these jobs in hand any more: they have ended, or wait."""

@@ -41,7 +41,7 @@ class Turns:
         self._workers = workers
         self._now = now
         self._running: Counter[str] = Counter()
-        """Jobs in workers that are not patient, or about to be."""
+        """Jobs in workers that are not patient."""
         self._began_at: dict[str, float] = {}
         self._worked_at: dict[str, float] = {}
         self._spent: dict[str, Spent] = {}
@@ -78,7 +78,7 @@ class Turns:
         self._spent.setdefault(tenant, Spent(now)).add(now, seconds, refused=refused)
 
     def under_way(self, tenant: str) -> int:
-        """How many jobs of the tenant are in workers, or about to be."""
+        """How many jobs of the tenant are in workers."""
         return self._running[tenant]
 
     def wastes(self, tenant: str) -> bool:
@@ -87,15 +87,13 @@ class Turns:
         return spent is not None and spent.wasted > max(spent.used / 2, WASTED_SECONDS_MIN)
 
     def _may_begin(self, tenant: str, others: set[str]) -> bool:
-        # One job more may wait for a worker, but in nobody's way.
-        room = self._workers + (not others)
-        if self._running.total() >= room:
+        if self._running.total() >= self._workers:
             return False
         if others and self.wastes(tenant):
             return False
         # For those who only waste, nothing is kept.
         kept = 1 if any(not self.wastes(other) for other in others) else 0
-        return self._running[tenant] < max(room - kept, 1)
+        return self._running[tenant] < max(self._workers - kept, 1)
 
     def _may_wait(self, tenant: str, others: set[str]) -> bool:
         return bool(others)

@@ -154,7 +154,7 @@ def test_what_waits_for_the_store_is_committed_after_a_restart(
 
 
 def test_what_waits_for_a_store_that_is_switched_off_runs_again_without_it(
-    site: Site, engine: ContributingEngine, keeper: Storekeeper
+    site: Site, engine: SharedEngine, keeper: Storekeeper
 ) -> None:
     Path(site.settings.store_url).write_text("no folder")
     with storing(site, engine, keeper):
@@ -200,7 +200,7 @@ def test_jobs_that_wait_together_go_in_one_commit(
 
 
 def test_a_commit_waits_for_the_jobs_that_are_about_to_come(
-    site: Site, engine: ContributingEngine, keeper: Storekeeper, monkeypatch: pytest.MonkeyPatch
+    site: Site, engine: SharedEngine, keeper: Storekeeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(committing, "GATHER_SECONDS", 3600)
     for number in range(4):
