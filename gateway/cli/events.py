@@ -65,7 +65,7 @@ def events(
         click.echo("No events.")
         return
     files = files_of_jobs(settings, {event["job"] for event in last})
-    print_list(COLUMNS, (event_line(event, files) for event in last))
+    print_list(COLUMNS, (event_line(event, files) for event in last), gives_way="PROPERTIES")
 
 
 def event_line(event: dict[str, Any], files: dict[str, str]) -> tuple[str, ...]:

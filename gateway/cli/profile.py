@@ -55,7 +55,7 @@ def profile(tenant: str, identity: str, namespace: str | None, count: int, as_js
         print_profile(one, files)
     if events:
         click.echo(f"The last {len(events):,} events:" if len(events) > 1 else "The last event:")
-        print_list(EVENT_COLUMNS, (event_line(event, files) for event in events))
+        print_list(EVENT_COLUMNS, (event_line(event, files) for event in events), gives_way="PROPERTIES")
 
 
 def unknown(tenant: str, identity: str, namespace: str | None) -> StoreError:
