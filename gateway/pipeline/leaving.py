@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from gateway.pipeline import results
+from gateway.pipeline import contribution_files, results
 from gateway.pipeline.drop import Drop
 from gateway.pipeline.histogram import Bucket, Histogram
 from gateway.pipeline.judge import read
@@ -29,8 +29,8 @@ Places = NDArray[np.int64]
 
 def accepted_rows(folder: Path, count: int) -> pl.DataFrame:
     """`row`, `time` of the accepted rows in their order, by what they bring to the store: oldest first, then by row."""
-    found = [folder / f"{table}.parquet" for table in TABLES]
-    rows = pl.concat([pl.read_parquet(path, columns=["row", "time"]) for path in found if path.exists()])
+    found = [table for table in TABLES if contribution_files.has(folder, table)]
+    rows = pl.concat([contribution_files.read(folder, table, ["row", "time"]) for table in found])
     if rows.height != count:
         raise AssertionError(f"{rows.height:,} rows go to the store, and {count:,} are accepted")
     return rows.sort("time", "row")
@@ -86,9 +86,9 @@ def reject(source: Source, header: bytes, places: pl.DataFrame, before: Path | N
         results.append_rejected(source, places, file)
 
 
-def problems_of(places: pl.DataFrame, events: Path, code: str, message: str, hint: str) -> pl.DataFrame:
+def problems_of(places: pl.DataFrame, folder: Path, code: str, message: str, hint: str) -> pl.DataFrame:
     """A problem for each of the rejected rows, which names whom its event is of."""
-    people = pl.read_parquet(events, columns=["row", "namespace", "identity"])
+    people = contribution_files.read(folder, "events", ["row", "namespace", "identity"])
     told = places.select(row=ROW, line=LINE).join(people, on="row", how="left", maintain_order="left")
     return told.select(
         "row", "line", level=pl.lit("error"), column="namespace", code=pl.lit(code), value="identity",

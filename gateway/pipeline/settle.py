@@ -116,9 +116,7 @@ class Settling:
         header, places = leaving.places_of(source, drop, refused)
         self.out.write(f".rejected.{source.format}", lambda path: leaving.reject(source, header, places, before, path))
         code = CODES["unknown_identity"]
-        found = leaving.problems_of(
-            places, self.staging / FOLDER / "events.parquet", code.name, code.meaning, code.hint
-        )
+        found = leaving.problems_of(places, self.staging / FOLDER, code.name, code.meaning, code.hint)
         self.problems.add(found)
         self.content["problems"] = [*self.content["problems"], *found.head(PROBLEMS_SHOWN).to_dicts()][:PROBLEMS_SHOWN]
         if not self.problems.is_cut:
