@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from gateway.pipeline.drop import Contributed, Drop, Outcome, Suspect
-from gateway.store.shapes import EVENT_ROWS, PROFILE_ROWS
+from gateway.store.shapes import CONTRIBUTED, EVENT_ROWS, JSON_OF, PROFILE_ROWS, TEXT_OF
 
 Rows = list[tuple[Any, ...]]
 
@@ -69,5 +70,26 @@ def moment(text: str) -> datetime:
 def bring(staging: Path, **tables: Rows) -> None:
     (staging / "store").mkdir(exist_ok=True)
     for name, rows in tables.items():
-        schema = EVENT_ROWS if name == "events" else PROFILE_ROWS
+        schema = EVENT_ROWS if name == "events" else {**PROFILE_ROWS, "attributes": CONTRIBUTED}
         pl.DataFrame(rows, schema=schema, orient="row").write_parquet(staging / "store" / f"{name}.parquet")
+
+
+def left(folder: Path, table: str) -> list[dict[str, Any]]:
+    """The rows that a job left for a table; `attributes` by name: JSON text, None to blank."""
+    stream, file = folder / f"{table}.arrows", folder / f"{table}.parquet"
+    if not stream.exists() and not file.exists():
+        return []
+    assert not (stream.exists() and file.exists())
+    rows = (pl.read_ipc_stream(stream.read_bytes()) if stream.exists() else pl.read_parquet(file)).to_dicts()
+    return rows if table == "events" else [with_attributes(row) for row in rows]
+
+
+def with_attributes(row: dict[str, Any]) -> dict[str, Any]:
+    found = {pair["key"]: pair["value"] for pair in row.pop("attributes", [])}
+    for name in [name for name in row if name.startswith((TEXT_OF, JSON_OF))]:
+        value, key = row.pop(name), name[len(TEXT_OF) :]
+        if value is not None:
+            assert key not in found
+            found[key] = json.dumps(value, ensure_ascii=False) if name.startswith(TEXT_OF) else value
+            found[key] = None if found[key] == "null" else found[key]
+    return row | {"attributes": found}

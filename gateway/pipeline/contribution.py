@@ -18,21 +18,24 @@ from gateway.contracts.model import EventColumns, Identify
 from gateway.pipeline import json_text
 from gateway.pipeline.drop import Drop
 from gateway.pipeline.header import Header
-from gateway.pipeline.members import KEY_ENDS, PAIRS, VALUE_ENDS, members, paired
+from gateway.pipeline.members import KEY_ENDS, VALUE_ENDS, members, paired
 from gateway.pipeline.nested import nested_columns
 from gateway.pipeline.results import expressions, is_json, json_value, ndjson_line
 from gateway.pipeline.rows import PLACE, ROW
 from gateway.pipeline.rules import all_hold
 from gateway.pipeline.validate import TIME, Validated, has_value
 
-# By table: TIME (never null), ROW, namespace, identity, and what else `PROFILE_ROWS` or `EVENT_ROWS` has.
+# By table: TIME (never null), ROW, namespace, identity; of an event what else `EVENT_ROWS` has, else attributes.
 Brought = Mapping[str, pl.DataFrame]
 
 TEXT, MOMENT = pl.String(), pl.Datetime("us", "UTC")
 # The files below `store/`; the store has the same in its `shapes`, which cannot be imported without all of it.
-PROFILE_ROWS = pl.Schema(
-    {"namespace": TEXT, "identity": TEXT, "time": MOMENT, "row": pl.Int64(), "attributes": PAIRS}
-)  # fmt: skip
+# Attributes are PAIRS in a column `attributes`, or a column each, TEXT_OF or JSON_OF and its name: text,
+# or JSON text, in which `null` blanks. A null is an absent attribute.
+PROFILE_ROWS = pl.Schema({"namespace": TEXT, "identity": TEXT, "time": MOMENT, "row": pl.Int64()})
+TEXT_OF, JSON_OF = "text:", "json:"
+# With more columns than these most values are absent, and rows are narrower as pairs.
+COLUMNS_MAX = 256
 EVENT_ROWS = pl.Schema(
     {
         "namespace": TEXT,
@@ -78,13 +81,30 @@ class Written:
         line = ndjson_line(self.frame, self.drop, names, self.json_columns, self.escapes)
         return self.frame.select(ROW, line.alias("line"))["line"]
 
+    def attributes(self, names: list[str]) -> list[pl.Series]:
+        """Those of the columns, as they are left for the store."""
+        if len(names) > COLUMNS_MAX:
+            return [self.pairs(names).alias("attributes")]
+        return [self.attribute(name) for name in names]
+
+    def attribute(self, name: str) -> pl.Series:
+        """A column as it is, of text where nothing in it is to be escaped as JSON."""
+        values = self.frame[name]
+        if is_json(name, self.contract, self.json_columns):
+            return values.alias(JSON_OF + name)
+        declared = self.contract.by_name.get(name)
+        escapes = self.escapes or (declared is not None and declared.default is not None)
+        if escapes and values.str.contains(json_text.ESCAPED).any():
+            return self.frame.select(json_text.quoted(pl.col(name)).alias(JSON_OF + name)).to_series()
+        return values.alias(TEXT_OF + name)
+
     def pairs(self, names: list[str]) -> pl.Series:
         """Those of the columns that each row has a value in, as PAIRS."""
         cells = []
         for name in names:
             value = json_value(self.frame, name, self.drop, self.json_columns, self.escapes)
             cells.append(pl.concat_str(expressions([f"{VALUE_ENDS}{name}{KEY_ENDS}", *value])))
-        line = pl.concat_str(cells, ignore_nulls=True).str.slice(1) if cells else pl.lit("")
+        line = pl.concat_str(cells, ignore_nulls=True).str.slice(1)
         return paired(self.frame.select(ROW, line.alias("line"))["line"])
 
     def where(self, mask: pl.Series, names: list[str] | None = None) -> Written:
@@ -105,8 +125,9 @@ def brought(found: Validated, drop: Drop, header: Header, json_columns: frozense
     times += [name for name in header.dates if (match := DATE_HEADER.match(name)) and match["name"] in times]
     aside = frozenset([*times, *nested_columns(header.names, contract)])
     # Cells that hold the marker are made blanks below, so that none is left.
-    unmarked = replace(drop, policy=drop.policy.model_copy(update={"null_marker": None}))
-    rows = Written(with_time(found.good, drop), unmarked, json_columns, escapes, aside)
+    if drop.policy.null_marker is not None:
+        drop = replace(drop, policy=drop.policy.model_copy(update={"null_marker": None}))
+    rows = Written(with_time(found.good, drop), drop, json_columns, escapes, aside)
     rows = with_blanks(rows, found.blanked)
     tables = {"profiles": profiles(rows)} if contract.kind == "profiles" else dict(mixed(rows, drop))
     return {name: frame for name, frame in tables.items() if frame.height}
@@ -114,10 +135,10 @@ def brought(found: Validated, drop: Drop, header: Header, json_columns: frozense
 
 def with_time(frame: pl.DataFrame, drop: Drop) -> pl.DataFrame:
     """With a TIME in each row: its own, or that of the upload (B5, B8)."""
-    as_of = pl.lit(drop.as_of.replace(tzinfo=None), pl.Datetime("us"))
+    as_of = pl.Series(TIME, [drop.as_of.replace(tzinfo=None)], dtype=pl.Datetime("us"))
     if TIME not in frame.columns:
-        return frame.with_columns(as_of.alias(TIME))
-    return frame.with_columns(pl.col(TIME).fill_null(as_of)) if frame[TIME].null_count() else frame
+        return frame.hstack([as_of.new_from_index(0, frame.height)])
+    return frame.with_columns(pl.col(TIME).fill_null(pl.lit(as_of))) if frame[TIME].null_count() else frame
 
 
 def with_blanks(rows: Written, blanked: pl.DataFrame) -> Written:
@@ -141,8 +162,8 @@ def with_blanks(rows: Written, blanked: pl.DataFrame) -> Written:
 def profiles(rows: Written) -> pl.DataFrame:
     """A row of a contract of profiles: all that it says is what is known of a person."""
     apart = told_apart(rows)
-    attributes = apart.pairs(apart.valued({rows.contract.identity[0]})).alias("attributes")
-    return about_somebody(rows.frame.select(TIME, ROW, *whom(rows.contract), attributes))
+    known = apart.attributes(apart.valued({*identities(rows)[:1]}))
+    return about_somebody(pl.DataFrame([rows.frame[TIME], rows.frame[ROW], *whom(rows), *known]))
 
 
 def mixed(rows: Written, drop: Drop) -> Iterator[tuple[str, pl.DataFrame]]:
@@ -184,7 +205,7 @@ def events(rows: Written, drop: Drop) -> pl.DataFrame:
     found = rows.frame.select(
         TIME,
         ROW,
-        *whom(contract),
+        *whom(rows),
         pl.coalesce(*named, pl.lit(contract.name)).alias("name"),
         (pl.col(of_event.type) if of_event.type else pl.lit(None, TEXT)).alias("type"),
         properties(rows, of_event).alias("properties"),
@@ -200,7 +221,7 @@ def properties(rows: Written, of_event: EventColumns) -> pl.Series:
     if of_event.properties:
         return rows.frame[of_event.properties].fill_null("{}")
     apart = told_apart(rows)
-    return apart.objects(apart.valued({rows.contract.identity[0], of_event.name or "", of_event.type or ""}))
+    return apart.objects(apart.valued({*identities(rows)[:1], of_event.name or "", of_event.type or ""}))
 
 
 def unique_key(rows: Written) -> pl.Expr:
@@ -215,21 +236,31 @@ def unique_key(rows: Written) -> pl.Expr:
     return pl.format(f"[{', '.join(['{}'] * len(values))}]", *(value.fill_null("null") for value in values))
 
 
-def whom(contract: Contract) -> list[pl.Expr]:
+def identities(rows: Written) -> list[str]:
+    """Those of the contract's identities that a row has; whoever has the first of them goes by it."""
+    return [name for name in rows.contract.identity if has_value(rows.frame[name])]
+
+
+def whom(rows: Written) -> list[pl.Series]:
     """Whom a row is about: by the first of the contract's identities that it has."""
-    names = [pl.when(pl.col(name).is_not_null()).then(pl.lit(name)) for name in contract.identity]
-    return [pl.coalesce(names).alias("namespace"), pl.coalesce(*contract.identity).alias("identity")]
+    frame, found = rows.frame, identities(rows) or [rows.contract.identity[0]]
+    if not frame[found[0]].null_count():
+        same = pl.Series("namespace", [found[0]]).new_from_index(0, frame.height)
+        return [same, frame[found[0]].alias("identity")]
+    names = [pl.when(pl.col(name).is_not_null()).then(pl.lit(name)) for name in found]
+    return frame.select(namespace=pl.coalesce(names), identity=pl.coalesce(found)).get_columns()
 
 
 def told_apart(rows: Written) -> Written:
     """An identity that a row does not go by is a value like any other; that which it goes by is none."""
-    first, *others = rows.contract.identity
-    earlier = pl.col(first).is_not_null()
-    cells = []
-    for name in others:
+    found = identities(rows)
+    if len(found) < 2 or not rows.frame[found[0]].null_count():
+        return rows
+    earlier, cells = pl.col(found[0]).is_not_null(), []
+    for name in found[1:]:
         cells.append(pl.when(earlier).then(pl.col(name)).alias(name))
         earlier |= pl.col(name).is_not_null()
-    return replace(rows, frame=rows.frame.with_columns(cells)) if cells else rows
+    return replace(rows, frame=rows.frame.with_columns(cells))
 
 
 def about_somebody(found: pl.DataFrame) -> pl.DataFrame:

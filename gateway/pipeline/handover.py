@@ -6,20 +6,18 @@ are in the order of the file, since a merge goes by their times. A lot of it wai
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
-from itertools import chain
+from datetime import UTC
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from polars.io.plugins import register_io_source
 
-from gateway.pipeline import rejecting
+from gateway.pipeline import contribution_files, rejecting
 from gateway.pipeline.contribution import EVENT_ROWS, PROFILE_ROWS, Brought
+from gateway.pipeline.contribution_files import FOLDER
 from gateway.pipeline.drop import Contributed, Drop
 from gateway.pipeline.order import LeftOut
 from gateway.pipeline.pieces.disk import Disk
@@ -27,15 +25,12 @@ from gateway.pipeline.pieces.runs import Runs, joined
 from gateway.pipeline.rows import ROW
 from gateway.pipeline.validate import TIME
 
-FOLDER: Final = "store"
 # In the staging folder: what a killed try leaves goes with it.
 SCRATCH: Final = "handover"
 SCHEMAS: Final = {"profiles": PROFILE_ROWS, "companies": PROFILE_ROWS, "events": EVENT_ROWS}
 # So many bytes of rows wait in memory, by table, and so many are sorted at once.
 HELD_BYTES = 64 << 20
 RANGE_BYTES = 96 << 20
-# As polars has it where it writes a frame as a whole.
-ROW_GROUP_ROWS = 512 * 512
 
 
 class Handover:
@@ -43,12 +38,15 @@ class Handover:
 
     def __init__(self, staging: Path, drop: Drop) -> None:
         self._drop = drop
-        self._folder = staging / FOLDER
-        scratch = staging / SCRATCH
-        self._piles = {name: Pile(scratch / name, drop.disk_free_min, by_time=name == "events") for name in SCHEMAS}
+        self._staging = staging
+        self._piles: dict[str, Pile] = {}
 
     def take(self, brought: Brought) -> None:
+        """What a chunk brings."""
         for table, rows in brought.items():
+            if table not in self._piles:
+                folder = self._staging / SCRATCH / table
+                self._piles[table] = Pile(folder, self._drop.disk_free_min, SCHEMAS[table], by_time=table == "events")
             self._piles[table].add(rows)
 
     def write(self, left_out: LeftOut | None, rejected: Iterable[NDArray[np.int64]] = ()) -> Contributed:
@@ -56,64 +54,36 @@ class Handover:
 
         `rejected` are the numbers of the rows that were rejected: those that the store rejects will stand among them.
         """
-        written = {}
+        folder, first_event = self._staging / FOLDER, None
+        rows: dict[str, int] = {}
         for table, pile in self._piles.items():
             parts = pile.parts(left_out)
             if (first := next(parts, None)) is not None:
-                self._folder.mkdir(exist_ok=True)
-                written[table] = self._write(table, first, parts)
+                folder.mkdir(exist_ok=True)
+                rows[table] = contribution_files.write(folder, table, pile.schema, first, parts)
+                if table == "events":
+                    first_event = first[TIME][0].replace(tzinfo=UTC)
         policy, contract = self._drop.policy, self._drop.contract
         contributed = Contributed(
-            **{table: rows for table, (rows, _) in written.items()},
-            first_event=written["events"][1] if "events" in written else None,
-            accumulating=bool(contract.identify), allow_repeats=contract.allow_repeats,
+            **rows, first_event=first_event, accumulating=bool(contract.identify), allow_repeats=contract.allow_repeats,
             unknown_identity=policy.unknown_identity, hold_hours=policy.hold_hours,
         )  # fmt: skip
         if contributed.can_be_rejected:
-            rejecting.keep_rejected(self._folder, rejected)
+            rejecting.keep_rejected(folder, rejected)
         return contributed
-
-    def _write(self, table: str, first: pl.DataFrame, more: Iterator[pl.DataFrame]) -> tuple[int, datetime]:
-        """The rows of a table as its file; how many there are, and the time of the first."""
-        path = self._folder / f"{table}.parquet"
-        rows = write_parquet(path, SCHEMAS[table], first, more)
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-        return rows, first[TIME][0].replace(tzinfo=UTC)
-
-
-def write_parquet(path: Path, schema: pl.Schema, first: pl.DataFrame, more: Iterator[pl.DataFrame]) -> int:
-    """Parts as one file; returns how many rows it has."""
-    rows = 0
-
-    def shaped(*_: object) -> Iterator[pl.DataFrame]:
-        nonlocal rows
-        for part in chain([first], more):
-            rows += part.height
-            yield as_stored(part, schema)
-
-    if (second := next(more, None)) is None:
-        as_stored(first, schema).write_parquet(path, compression="zstd", compression_level=1, statistics=False)
-        return first.height
-    more = chain([second], more)
-    parts = register_io_source(shaped, schema=schema)
-    parts.sink_parquet(path, compression="zstd", compression_level=1, statistics=False, row_group_size=ROW_GROUP_ROWS)
-    return rows
-
-
-def as_stored(part: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
-    named = part.with_columns(pl.col(TIME).dt.replace_time_zone("UTC").alias("time"), pl.col(ROW).alias("row"))
-    return named.select(list(schema))
 
 
 class Pile:
     """The rows of one table, in the order of the file; what is more than HELD_BYTES is laid down in `folder`.
 
+    `schema` has the columns of the table, and then those of the attributes that rows have had so far.
+
     Events are laid down as runs, so that any range of times can be read. Other rows keep their order, and are laid
     down as they come: a part of a frame with lists takes as long to write as all of it.
     """
 
-    def __init__(self, folder: Path, disk_free_min: int, *, by_time: bool) -> None:
+    def __init__(self, folder: Path, disk_free_min: int, schema: pl.Schema, *, by_time: bool) -> None:
+        self.schema = pl.Schema(schema)
         self._folder = folder
         self._disk = Disk(folder, disk_free_min)
         self._runs = Runs(folder / "runs", self._disk, by_time=True)
@@ -124,6 +94,7 @@ class Pile:
 
     def add(self, rows: pl.DataFrame) -> None:
         """Rows of the next chunk. Raises OSError (ENOSPC) where they have no room on the disk."""
+        self.schema.update({name: dtype for name, dtype in rows.schema.items() if name not in (TIME, ROW)})
         self._held.append(rows)
         self._held_bytes += int(rows.estimated_size())
         if self._held_bytes >= HELD_BYTES:

@@ -149,7 +149,7 @@ def lines(good: pl.DataFrame, rows: Rows, header: Header, drop: Drop) -> pl.Data
 
 def brings(found: Validated, rows: Rows, header: Header, drop: Drop) -> Brought:
     """What the good rows bring to the store."""
-    escapes = bool(header.names) or "backslash" in rows.traces
+    escapes = ("escaped" if header.names else "backslash") in rows.traces
     return brought(found, drop, header, rows.json_columns, escapes)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from gateway.pipeline import contribution_files
 from gateway.pipeline.histogram import Bucket, Histogram
 
 TABLES: Final = ("profiles", "companies", "events")
@@ -22,8 +23,8 @@ Places = NDArray[np.int64]
 
 def accepted_rows(folder: Path, count: int) -> pl.DataFrame:
     """`row`, `time` of the accepted rows in their order, by what they bring to the store: oldest first, then by row."""
-    found = [folder / f"{table}.parquet" for table in TABLES]
-    rows = pl.concat([pl.read_parquet(path, columns=["row", "time"]) for path in found if path.exists()])
+    found = [table for table in TABLES if contribution_files.has(folder, table)]
+    rows = pl.concat([contribution_files.read(folder, table, ["row", "time"]) for table in found])
     if rows.height != count:
         raise AssertionError(f"{rows.height:,} rows go to the store, and {count:,} are accepted")
     return rows.sort("time", "row")

@@ -17,6 +17,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from gateway.contracts.codes import CODES
+from gateway.pipeline import contribution_files
 from gateway.pipeline.drop import Drop
 from gateway.pipeline.judge import read
 from gateway.pipeline.problems import SCHEMA, Problems, shown
@@ -72,14 +73,13 @@ def refused(drop: Drop, folder: Path, scratch: Path, rows: pl.Series) -> Refused
     before = pl.Series(np.fromfile(folder / REJECTED, dtype=np.int64))
     wanted = pl.concat([before, rows.rename("")]).implode()
     places = pl.concat(place_of(piece.records, piece.first_row).filter(pl.col(ROW).is_in(wanted)) for piece in pieces)
-    return Refused(source, header.raw, places, problems_of(places, folder / "events.parquet", rows))
+    return Refused(source, header.raw, places, problems_of(places, folder, rows))
 
 
-def problems_of(places: pl.DataFrame, events: Path, rows: pl.Series) -> pl.DataFrame:
+def problems_of(places: pl.DataFrame, folder: Path, rows: pl.Series) -> pl.DataFrame:
     """A problem for each of the rows, which names whom its event is of."""
-    people = pl.read_parquet(events, columns=["row", "namespace", "identity"]).filter(
-        pl.col("row").is_in(rows.implode())
-    )
+    people = contribution_files.read(folder, "events", ["row", "namespace", "identity"])
+    people = people.filter(pl.col("row").is_in(rows.implode()))
     told = places.select(row=ROW, line=LINE).join(people, on="row", maintain_order="left")
     return told.select(
         "row", "line", level=pl.lit("error"), column="namespace", code=pl.lit(CODE.name),

@@ -159,7 +159,7 @@ def json_key(name: str) -> str:
 
 def quoted(frame: pl.DataFrame, name: str, escapes: bool) -> list[str | pl.Expr]:
     """The parts of a JSON string of a column; escaping is only paid for where a value needs it."""
-    if escapes and frame[name].str.contains(r'["\\\x00-\x1f]').any():
+    if escapes and frame[name].str.contains(json_text.ESCAPED).any():
         return [json_text.quoted(pl.col(name))]
     return ['"', pl.col(name), '"']
 

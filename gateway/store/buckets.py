@@ -20,7 +20,7 @@ BUCKET_ROWS_MAX = 6_000
 def hashes(frame: pl.DataFrame) -> pl.Series:
     """crc32 of "namespace identity" of each row: any language has it, and no release of a library changes it."""
     keys = frame.select(pl.concat_str("namespace", pl.lit(" "), "identity")).to_series()
-    return pl.Series("hash", [crc32(key.encode()) for key in keys], dtype=pl.UInt32)
+    return pl.Series("hash", list(map(crc32, keys.cast(pl.Binary).to_list())), dtype=pl.UInt32)
 
 
 def size_of(bucket: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -9,12 +10,8 @@ from typing import Literal
 
 import polars as pl
 
-from gateway.store.shapes import EVENT_ROWS, PROFILE_ROWS
-
 TableName = Literal["profiles", "companies", "events"]
 KEY = ["namespace", "identity"]
-# So many rows are kept in memory between the steps of a commit.
-FEW_ROWS = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +32,33 @@ class Contribution:
     rejections_max: int | None = None
 
     def has(self, table: TableName) -> bool:
-        return self._path(table).exists()
+        return self._stream(table).exists() or self._file(table).exists()
 
-    def rows(self, table: TableName) -> pl.LazyFrame:
-        """Its rows for a table, as `PROFILE_ROWS` or `EVENT_ROWS` have them; none where there is no file."""
-        schema = schema_of(table)
-        if not self.has(table):
-            return pl.LazyFrame(schema=schema)
-        return pl.scan_parquet(self._path(table), glob=False, hive_partitioning=False).select(list(schema))
+    def rows(self, table: TableName) -> pl.DataFrame | pl.LazyFrame | None:
+        """Its rows for a table: all of them where they are few, else read as they are asked for; None without a file.
 
-    def _path(self, table: TableName) -> Path:
+        They have the columns of `EVENT_ROWS`, or those of `PROFILE_ROWS` and then their attributes.
+        """
+        try:
+            return pl.read_ipc_stream(self._stream(table).read_bytes())
+        except FileNotFoundError:
+            path = self._file(table)
+            return pl.scan_parquet(path, glob=False, hive_partitioning=False) if path.exists() else None
+
+    def _stream(self, table: TableName) -> Path:
+        return self.folder / f"{table}.arrows"
+
+    def _file(self, table: TableName) -> Path:
         return self.folder / f"{table}.parquet"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Rows of some jobs that have the same columns, with `at`: which of the jobs each came from."""
+
+    rows: pl.LazyFrame
+    columns: list[str]
+    count: int
 
 
 class Brought:
@@ -53,41 +66,34 @@ class Brought:
 
     def __init__(self, contributions: list[Contribution]) -> None:
         self.contributions = contributions
-        self._rows: dict[TableName, tuple[int, pl.LazyFrame]] = {}
+        self._parts: dict[TableName, list[Part]] = {}
         self._people: dict[TableName, pl.DataFrame] = {}
 
-    def rows(self, table: TableName) -> pl.LazyFrame:
-        """The rows of all, with `at`: which of the jobs each came from."""
-        return self._counted(table)[1]
+    def parts(self, table: TableName) -> list[Part]:
+        """The rows of all; those for `events` are one part, in the order of the commit, if there are any."""
+        if table not in self._parts:
+            self._parts[table] = list(self._read(table))
+        return self._parts[table]
 
     def count(self, table: TableName) -> int:
         """How many rows."""
-        return self._counted(table)[0]
+        return sum(part.count for part in self.parts(table))
 
     def people(self, table: TableName) -> pl.DataFrame:
         """Each namespace and identity in the rows for a table, once."""
         if table not in self._people:
-            keys = self.rows(table).select(KEY)
-            self._people[table] = keys.unique().collect(engine="streaming") if self.count(table) else keys.collect()
+            keys = [part.rows.select(KEY) for part in self.parts(table)]
+            empty = pl.DataFrame(schema=dict.fromkeys(KEY, pl.String))
+            self._people[table] = pl.concat(keys).unique().collect(engine="streaming") if keys else empty
         return self._people[table]
 
-    def _counted(self, table: TableName) -> tuple[int, pl.LazyFrame]:
-        if table not in self._rows:
-            self._rows[table] = self._read(table)
-        return self._rows[table]
-
-    def _read(self, table: TableName) -> tuple[int, pl.LazyFrame]:
-        frames = [
-            one.rows(table).with_columns(at=pl.lit(at, pl.Int32))
-            for at, one in enumerate(self.contributions)
-            if one.has(table)
-        ]
-        if not frames:
-            return 0, pl.LazyFrame(schema={**schema_of(table), "at": pl.Int32})
-        rows = pl.concat(frames)
-        count: int = rows.select(pl.len()).collect().item()
-        return count, rows.collect().lazy() if count <= FEW_ROWS else rows
-
-
-def schema_of(table: TableName) -> pl.Schema:
-    return EVENT_ROWS if table == "events" else PROFILE_ROWS
+    def _read(self, table: TableName) -> Iterator[Part]:
+        alike: dict[tuple[str, ...], list[pl.DataFrame | pl.LazyFrame]] = {}
+        for at, one in enumerate(self.contributions):
+            if (rows := one.rows(table)) is not None:
+                columns = rows.columns if isinstance(rows, pl.DataFrame) else rows.collect_schema().names()
+                alike.setdefault(tuple(columns), []).append(rows.with_columns(at=pl.lit(at, pl.Int32)))
+        for names, frames in alike.items():
+            few = [rows for rows in frames if isinstance(rows, pl.DataFrame)]
+            together = pl.concat(few).lazy() if len(few) == len(frames) else pl.concat(rows.lazy() for rows in frames)
+            yield Part(together, [*names], together.select(pl.len()).collect().item())

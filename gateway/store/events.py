@@ -11,6 +11,7 @@ from gateway.store.facts import Facts
 from gateway.store.identities import jobs_of
 from gateway.store.known import unknown_of
 from gateway.store.repeats import Repeats
+from gateway.store.shapes import EVENT_ROWS
 from gateway.store.table import Change, Table
 
 # So many rows are read, judged and written at once.
@@ -29,7 +30,8 @@ class Events:
         self.contributions = brought.contributions
         self.facts = facts
         self.jobs = jobs_of(self.contributions)
-        self.rows = brought.rows("events")
+        parts = brought.parts("events")
+        self.rows = parts[0].rows if parts else pl.LazyFrame(schema=EVENT_ROWS)
         self._batch: pl.DataFrame | None = None
         self.count = brought.count("events")
 

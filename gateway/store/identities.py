@@ -14,13 +14,14 @@ from gateway.store.contribution import KEY, Brought, Contribution, TableName
 from gateway.store.facts import Facts
 from gateway.store.gathered import Gathered
 from gateway.store.merge import Merged, merge
-from gateway.store.shapes import MOMENT
+from gateway.store.shapes import MOMENT, PROFILE_ROWS
 from gateway.store.shrinking import shrinking
 from gateway.store.table import Change, Table
 
 # Files are compressed and made durable beside the merge of the next group.
 WRITERS = 2
 NAMES = pl.Schema({"name": pl.String, "at": pl.Int32})
+NO_ROWS = pl.DataFrame(schema={**PROFILE_ROWS, "at": pl.Int32, "hash": pl.UInt32})
 
 
 class Identities:
@@ -57,20 +58,20 @@ class Identities:
         return pl.concat(self._names).group_by("name").agg(pl.col("at").min()).sort("at", "name")
 
     def _resolve_group(self, gathered: Gathered, number: int) -> None:
-        rows, groups = gathered.group(number), gathered.groups
+        parts, groups = gathered.group(number) or [NO_ROWS], gathered.groups
         sources = self._sources(gathered.touched, groups, number)
-        if not rows.height and not sources.height:
+        if parts[0] is NO_ROWS and not sources.height:
             return
         stored = self._stored(sources, groups, number)
-        people = rows.select(*KEY, "hash").unique(KEY, maintain_order=True).with_row_index("who")
+        people = people_of(parts, stored)
         # What is not split as finely as the groups is written anew in halves, so that each is in one group.
         home = bucket_of(people["hash"], self.buckets).to_frame("home")
         fine = pl.when(pl.col("home") < groups).then(groups + number).otherwise("home").cast(pl.Int32)
         people = people.with_columns(home.select(fine).to_series().alias("bucket"))
-        stored = stored.with_columns(numbers_of(stored, people))
-        rows = rows.with_columns(numbers_of(rows, people))
-        merged = merge(stored.filter(pl.col("who").is_not_null()), rows, self.jobs)
-        self._tell(merged, rows)
+        stored = stored.with_columns(numbers_of_stored(stored, people))
+        parts = [rows.with_columns(numbers_of(rows, people)) for rows in parts]
+        merged = merge(stored.filter(pl.col("who").is_not_null()), parts, self.jobs)
+        self._tell(merged, parts)
         if self.write:
             self._write(stored, people, merged, sources, groups)
 
@@ -119,7 +120,7 @@ class Identities:
             self.change.added += future.result()
         self._writing = []
 
-    def _tell(self, merged: Merged, rows: pl.DataFrame) -> None:
+    def _tell(self, merged: Merged, parts: list[pl.DataFrame]) -> None:
         created, changed = pl.col("created"), pl.col("changed") & ~pl.col("created")
         told = merged.outcomes.group_by("at").agg(
             created.sum(), changed.sum(), pl.col("blanked").sum(), unchanged=(~created & ~pl.col("changed")).sum()
@@ -135,11 +136,12 @@ class Identities:
         brought = merged.entries.lazy().filter(pl.col("at") >= 0, pl.col("value").is_not_null())
         names = brought.group_by("key").agg(pl.col("at").min()).select(name=pl.col("key").cast(pl.String), at="at")
         self._names.append(names.collect())
-        self._tell_shrinking(merged, rows)
+        self._tell_shrinking(merged, parts)
 
-    def _tell_shrinking(self, merged: Merged, rows: pl.DataFrame) -> None:
+    def _tell_shrinking(self, merged: Merged, parts: list[pl.DataFrame]) -> None:
         told = [at for at, one in enumerate(self.brought.contributions) if one.accumulating]
-        rows = rows.filter(pl.col("at").is_in(told))
+        records = [rows.select("who", "at", "time", "row").filter(pl.col("at").is_in(told)) for rows in parts]
+        rows = pl.concat(records)
         if not rows.height:
             return
         found = shrinking(merged.entries, rows, self.jobs)
@@ -148,10 +150,26 @@ class Identities:
             self.facts[at].add_shrinking(((one["row"], one["names"]) for one in named.get(at, ())), count)
 
 
+def people_of(parts: list[pl.DataFrame], stored: pl.DataFrame) -> pl.DataFrame:
+    """namespace, identity, hash of each identity in rows of jobs; `who`, and `place` among the stored rows (or null).
+
+    Those that are stored are numbered first and in that order, so that a merge need not sort what is stored.
+    """
+    people = pl.concat(rows.select(*KEY, "hash") for rows in parts).unique(KEY, maintain_order=True)
+    places = stored.select(KEY).with_row_index("place")
+    found = people.join(places, on=KEY, how="left", maintain_order="left")
+    return found.sort("place", nulls_last=True, maintain_order=True).with_row_index("who")
+
+
+def numbers_of_stored(stored: pl.DataFrame, people: pl.DataFrame) -> pl.Series:
+    """`who` of each stored row, null where it is none of the people."""
+    found = people.drop_nulls("place")
+    empty = pl.Series("who", [None], dtype=pl.UInt32).new_from_index(0, stored.height)
+    return empty.scatter(found["place"], found["who"]) if found.height else empty
+
+
 def numbers_of(rows: pl.DataFrame, people: pl.DataFrame) -> pl.Series:
-    """`who` of each row, null where it is none of the people; the other columns are not moved."""
-    if not rows.height:
-        return pl.Series("who", [], dtype=pl.UInt32)
+    """`who` of each row of a job."""
     return rows.select(KEY).join(people.select("who", *KEY), on=KEY, how="left", maintain_order="left")["who"]
 
 

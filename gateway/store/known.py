@@ -63,9 +63,10 @@ def most_unknown(one: Contribution) -> int | None:
 
 def strangers_of(one: Contribution, people: pl.DataFrame) -> pl.DataFrame:
     """row, namespace, identity of the job's events of these people; each is there once where the job would be held."""
-    if one.unknown_identity == "hold" or not people.height:
+    rows = one.rows("events")
+    if rows is None or one.unknown_identity == "hold" or not people.height:
         return people.select(pl.lit(None, pl.Int64).alias("row"), *KEY)
-    return one.rows("events").select("row", *KEY).join(people.lazy(), on=KEY, how="semi").collect(engine="streaming")
+    return rows.lazy().select("row", *KEY).join(people.lazy(), on=KEY, how="semi").collect(engine="streaming")
 
 
 def not_brought(strangers: pl.DataFrame, brought: Brought) -> pl.DataFrame:

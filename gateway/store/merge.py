@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import polars as pl
 
+from gateway.store.entries import brought_entries, enumeration, stored_entries
 from gateway.store.shapes import ATTRIBUTES, PAIRS
 
 NEWEST = ["time", "job", "row"]
@@ -32,46 +34,43 @@ class Merged:
     changed: pl.DataFrame
 
 
-def merge(stored: pl.DataFrame, rows: pl.DataFrame, jobs: pl.DataFrame) -> Merged:
-    """`rows` (who, at, time, row, attributes) into the `stored` ones of the same identities (who, and their columns).
+def merge(stored: pl.DataFrame, parts: list[pl.DataFrame], jobs: pl.DataFrame) -> Merged:
+    """Rows of jobs (who, at, time, row and attributes) into the `stored` ones (who, and their columns).
 
-    `who` is a number for an identity, `at` the job's place in the commit; `jobs` has at, job and as_of of each.
+    `parts` are rows of the same columns each. `who` is a number for an identity, `at` the job's place in the commit;
+    `jobs` has at, job and as_of of each.
     """
-    entries = sorted_entries(stored, rows, jobs)
+    entries = sorted_entries(stored, parts, jobs)
     steps = steps_of(entries)
-    outcomes = outcomes_of(steps, rows, stored)
+    outcomes = outcomes_of(steps, pl.concat(rows.select("who", "at") for rows in parts), stored)
     replaced = steps.filter(pl.col("at") >= 0, pl.col("had").is_not_null(), pl.col("value").ne_missing(pl.col("had")))
     changed = replaced.select("at", "key").unique()
     return Merged(rebuilt(entries, steps, outcomes, stored, jobs), entries, outcomes, changed)
 
 
-def sorted_entries(stored: pl.DataFrame, rows: pl.DataFrame, jobs: pl.DataFrame) -> pl.DataFrame:
+def sorted_entries(stored: pl.DataFrame, parts: list[pl.DataFrame], jobs: pl.DataFrame) -> pl.DataFrame:
     """who, at (-1: stored), key, value, time, job, row: one a value; key and job as enumerations that sort as text."""
-    pair = pl.col("attributes").struct
-    held = pair.field("value").struct
-    old = exploded(stored.select("who", pl.col("attributes").cast(PAIRS))).select(
-        "who", pl.lit(-1, pl.Int32).alias("at"), pair.field("key").alias("key"), held.field("value").alias("value"),
-        held.field("time").alias("time"), held.field("job").alias("job"), held.field("row").alias("row"),
-    )  # fmt: skip
-    new = exploded(rows.select("who", "at", "time", "row", "attributes")).select(
-        "who", "at", pair.field("key").alias("key"), pair.field("value").alias("value"), "time", "row"
-    )
-    keys = enumeration(old["key"], new["key"])
-    names = enumeration(old["job"], jobs["job"])
+    found = [stored_entries(stored)]
+    names = enumeration(found[0]["job"], jobs["job"])
     job = jobs.select("at", pl.col("job").cast(names))
-    old = old.with_columns(pl.col("key").cast(keys), pl.col("job").cast(names))
-    new = new.with_columns(pl.col("key").cast(keys)).join(job, on="at", how="left", maintain_order="left")
-    return pl.concat([old, new.select(old.columns)]).sort("who", "key", *NEWEST)
+    for rows in parts:
+        found += brought_entries(rows.join(job, on="at", how="left").sort("who", *NEWEST))
+    keys = enumeration(*(entries["key"].unique().cast(pl.String) for entries in found))
+    return by_age(pl.concat([entries.cast({"key": keys, "job": names}) for entries in found]))
 
 
-def exploded(frame: pl.DataFrame) -> pl.DataFrame:
-    """One row for each pair; none for a row without any."""
-    return frame.filter(pl.col("attributes").list.len() > 0).explode("attributes")
-
-
-def enumeration(*names: pl.Series) -> pl.Enum:
-    """Texts as numbers that sort as the texts do."""
-    return pl.Enum(pl.concat([series.unique() for series in names]).drop_nulls().unique().sort())
+def by_age(entries: pl.DataFrame) -> pl.DataFrame:
+    """Sorted by who, key, time, job, row. They come in runs that mostly are so; numpy's stable sort makes use of it."""
+    number = entries.select(pl.col("who").cast(pl.Int64) * (1 << 32) + pl.col("key").to_physical()).to_series()
+    entries = entries[np.argsort(number.to_numpy(), kind="stable")]
+    age = [pl.col("time"), pl.col("job").to_physical(), pl.col("row")]
+    younger, same = pl.lit(value=False), pl.lit(value=True)
+    for one in age:
+        younger |= same & (one < one.shift(1))
+        same &= one == one.shift(1)
+    if entries.select((younger & ~starts("who", "key")).any()).item():
+        return entries.sort("who", "key", *NEWEST)
+    return entries
 
 
 def starts(*columns: str) -> pl.Expr:

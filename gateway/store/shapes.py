@@ -9,12 +9,13 @@ import polars as pl
 MOMENT = pl.Datetime("us", "UTC")
 TEXT, NUMBER, FLAG, BUCKET = pl.String(), pl.Int64(), pl.Boolean(), pl.Int32()
 
-# What a job's staging holds, below `store/`: rows in the accepted order, not merged (Parquet).
+# What a job's staging holds, below `store/`: rows in the accepted order, not merged; few as an Arrow stream, more as
+# Parquet. `time` is the row's own, else that of the upload: never null. Attributes are pairs in `attributes`
+# (CONTRIBUTED: name and JSON text, a null value blanks), or a column each, TEXT_OF or JSON_OF and its name: text, or
+# JSON text, `null` to blank. A null in such a column is an attribute that the row has not.
+PROFILE_ROWS = pl.Schema({"namespace": TEXT, "identity": TEXT, "time": MOMENT, "row": NUMBER})
 CONTRIBUTED = pl.List(pl.Struct({"key": TEXT, "value": TEXT}))
-# `attributes`: name and JSON text; a null value blanks. `time` is the row's own, else that of the upload: never null.
-PROFILE_ROWS = pl.Schema(
-    {"namespace": TEXT, "identity": TEXT, "time": MOMENT, "row": NUMBER, "attributes": CONTRIBUTED}
-)
+TEXT_OF, JSON_OF = "text:", "json:"
 # `properties` is canonical JSON; `unique_key` a JSON array of the contract's `unique` columns, null without them.
 EVENT_ROWS = pl.Schema(
     {

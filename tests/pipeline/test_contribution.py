@@ -9,18 +9,20 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import polars as pl
 import pytest
 
 from gateway import contracts
 from gateway.contracts import Contract
 from gateway.contracts.model import parse
-from gateway.pipeline.contribution import EVENT_ROWS, PROFILE_ROWS
+from gateway.pipeline.contribution import EVENT_ROWS, JSON_OF, PROFILE_ROWS, TEXT_OF
 from gateway.pipeline.drop import Contributed, Outcome
+from gateway.pipeline.members import PAIRS
 from gateway.store import Contribution, TenantStore, shapes
+from tests.contributions import left
 from tests.pipeline.conftest import AS_OF, Result, run_pipeline
 
 Rows = list[dict[str, Any]]
+TABLES = ("profiles", "companies", "events")
 Brings = Callable[..., "Brought"]
 USERPILOT = "event_type,event_name,user_id,company_id,inserted_at,metadata,browser\n"
 
@@ -32,17 +34,9 @@ class Brought:
         self.result = result
         self.contributed = result.outcome.contributed
         self.folder = folder / "out" / "store"
-        self.profiles, self.companies, self.events = (self._rows(name) for name in ("profiles", "companies", "events"))
-
-    def _rows(self, name: str) -> Rows:
-        path = self.folder / f"{name}.parquet"
-        if not path.exists():
-            return []
-        rows = pl.read_parquet(path).to_dicts()
-        for row in rows:
-            if "attributes" in row:
-                row["attributes"] = {pair["key"]: pair["value"] for pair in row["attributes"]}
-        return rows
+        self.profiles, self.companies, self.events = (
+            left(self.folder, name) for name in ("profiles", "companies", "events")
+        )
 
 
 @pytest.fixture
@@ -65,6 +59,7 @@ def at(text: str) -> datetime:
 
 def test_the_files_have_the_columns_that_the_store_reads() -> None:
     assert (PROFILE_ROWS, EVENT_ROWS) == (shapes.PROFILE_ROWS, shapes.EVENT_ROWS)
+    assert (PAIRS, TEXT_OF, JSON_OF) == (shapes.CONTRIBUTED, shapes.TEXT_OF, shapes.JSON_OF)
 
 
 @pytest.mark.rule("C1", "C2", "C3")

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from gateway.store import Contribution, Facts, TenantStore
-from gateway.store.shapes import EVENT_ROWS, PAIRS, PROFILE_ROWS, SHAPES
+from gateway.store.shapes import CONTRIBUTED, EVENT_ROWS, JSON_OF, PAIRS, PROFILE_ROWS, SHAPES, TEXT_OF
 from gateway.store.table import Table
 
 START = datetime(2024, 3, 1, tzinfo=UTC)
@@ -45,17 +45,33 @@ class Event:
     namespace: str = "identity"
 
 
-def write_rows(folder: Path, name: str, rows: Sequence[Row], numbers: Sequence[int] | None = None) -> None:
+def write_rows(
+    folder: Path, name: str, rows: Sequence[Row], numbers: Sequence[int] | None = None, *, as_columns: bool = False
+) -> None:
     numbers = numbers or range(1, len(rows) + 1)
     folder.mkdir(parents=True, exist_ok=True)
-    pl.DataFrame(
-        [
-            (one.namespace, one.identity, at(one.minutes), number, pairs_of(one))
-            for number, one in zip(numbers, rows, strict=True)
-        ],
-        schema=PROFILE_ROWS,
-        orient="row",
-    ).write_parquet(folder / f"{name}.parquet")  # fmt: skip
+    schema = {**PROFILE_ROWS, "attributes": CONTRIBUTED}
+    found = [
+        (one.namespace, one.identity, at(one.minutes), number, pairs_of(one))
+        for number, one in zip(numbers, rows, strict=True)
+    ]
+    frame = pl.DataFrame(found, schema=schema, orient="row")
+    if as_columns:
+        columns_of(frame).write_ipc_stream(folder / f"{name}.arrows")
+    else:
+        frame.write_parquet(folder / f"{name}.parquet")
+
+
+def columns_of(frame: pl.DataFrame) -> pl.DataFrame:
+    """With a column for each attribute: of text where the JSON is a text without escapes, else of JSON."""
+    values: dict[str, list[str | None]] = {}
+    for place, pairs in enumerate(frame["attributes"].to_list()):
+        for key, value in ((pair["key"], pair["value"] or "null") for pair in pairs):
+            is_text = value[0] == '"' and "\\" not in value
+            column = values.setdefault((TEXT_OF if is_text else JSON_OF) + key, [None] * frame.height)
+            column[place] = value[1:-1] if is_text else value
+    columns = [pl.Series(name, found, dtype=pl.String) for name, found in values.items()]
+    return frame.drop("attributes").hstack(columns)
 
 
 def pairs_of(row: Row) -> list[dict[str, str | None]]:
@@ -76,7 +92,10 @@ def write_events(folder: Path, events: Sequence[Event]) -> None:
 
 @dataclass
 class Jobs:
-    """Makes jobs, whose ids sort in the order of their making, as UUIDv7 do."""
+    """Makes jobs, whose ids sort in the order of their making, as UUIDv7 do.
+
+    Attributes are columns in every second one, unless it is told otherwise.
+    """
 
     folder: Path
     made: int = 0
@@ -89,6 +108,7 @@ class Jobs:
         companies: Sequence[Row] = (),
         feed: str = "people",
         job: str | None = None,
+        as_columns: bool | None = None,
         **policies: Any,
     ) -> Contribution:
         self.made += 1
@@ -96,7 +116,7 @@ class Jobs:
         folder = self.folder / name
         for table, rows in (("profiles", profiles), ("companies", companies)):
             if rows:
-                write_rows(folder, table, rows)
+                write_rows(folder, table, rows, as_columns=self.made % 2 == 0 if as_columns is None else as_columns)
         if events:
             write_events(folder, events)
         return Contribution(name, feed, at(10_000 + self.made), folder, **policies)

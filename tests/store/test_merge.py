@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from tests.store.conftest import Jobs, Row, Stored, at, rows_of
@@ -140,3 +142,24 @@ def test_a_dry_run_tells_the_same_and_writes_nothing(stored: Stored, jobs: Jobs)
     assert folder is not None
     assert not folder.exists()
     assert dry.facts[job.job].created == stored.commit(job)[0].created == 1
+
+
+def test_attributes_that_are_columns_are_those_that_are_pairs(new_store: Callable[[str], Stored], jobs: Jobs) -> None:
+    """Text and JSON, blanks and absent values; names that are alike but for their case, or those of our columns."""
+    rows = [
+        Row("ann", {"a": '"x"', "A": "1", "time": '"null"', "text:a": "true"}),
+        Row("bob", {"a": None, "json:": '{"b": "\\""}', "row": '"ü, x"'}, 1),
+        Row("ann", {"a": "2", "A": None, "identity": '""', "text:a": None}, 2),
+        Row("eve", {}),
+    ]
+    pairs, columns = new_store("pairs"), new_store("columns")
+    told = [store.commit(jobs(rows, job="the-job", as_columns=store is columns))[0] for store in (pairs, columns)]
+    assert columns.values() == pairs.values()
+    assert columns.value("ann") == {
+        "A": None, "a": "2", "identity": '""', "text:a": None, "time": '"null"',
+    }  # fmt: skip
+    assert columns.value("bob") == {"a": None, "json:": '{"b": "\\""}', "row": '"ü, x"'}
+    assert columns.value("eve") == {}
+    assert [(one.created, one.blanked, one.new_properties) for one in told] == [
+        (3, 0, ["A", "a", "identity", "json:", "row", "text:a", "time"])
+    ] * 2
