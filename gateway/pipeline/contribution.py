@@ -12,7 +12,7 @@ from datetime import timedelta
 
 import polars as pl
 
-from gateway.contracts import Contract
+from gateway.contracts import Contract, times
 from gateway.contracts.date_formats import DATE_HEADER
 from gateway.contracts.model import EventColumns, Identify
 from gateway.pipeline import json_text
@@ -121,14 +121,15 @@ def brought(found: Validated, drop: Drop, header: Header, json_columns: frozense
     contract = drop.contract
     if not found.good.height or not contract.identity:
         return {}
-    times = [contract.time.column] if contract.time else []
-    times += [name for name in header.dates if (match := DATE_HEADER.match(name)) and match["name"] in times]
-    aside = frozenset([*times, *nested_columns(header.names, contract)])
+    own_time = [contract.time.column] if contract.time else []
+    own_time += [name for name in header.dates if (match := DATE_HEADER.match(name)) and match["name"] in own_time]
+    aside = frozenset([*own_time, *nested_columns(header.names, contract)])
     # Cells that hold the marker are made blanks below, so that none is left.
     if drop.policy.null_marker is not None:
         drop = replace(drop, policy=drop.policy.model_copy(update={"null_marker": None}))
-    rows = Written(with_time(found.good, drop), drop, json_columns, escapes, aside)
-    rows = with_blanks(rows, found.blanked)
+    dated = {name: key for name, key in dated_as(header).items() if name not in aside}
+    frame = with_dates(with_time(found.good, drop), drop, header, dated)
+    rows = with_blanks(Written(frame, drop, json_columns, escapes, aside), found.blanked.rename(dated, strict=False))
     tables = {"profiles": profiles(rows)} if contract.kind == "profiles" else dict(mixed(rows, drop))
     return {name: frame for name, frame in tables.items() if frame.height}
 
@@ -139,6 +140,30 @@ def with_time(frame: pl.DataFrame, drop: Drop) -> pl.DataFrame:
     if TIME not in frame.columns:
         return frame.hstack([as_of.new_from_index(0, frame.height)])
     return frame.with_columns(pl.col(TIME).fill_null(pl.lit(as_of))) if frame[TIME].null_count() else frame
+
+
+def dated_as(header: Header) -> dict[str, str]:
+    """By columns that declare a date format, what their values are called in the store: the name without the format.
+
+    Of two that would be called the same only the first is, and none where there is a plain column of that name.
+    """
+    found: dict[str, str] = {}
+    for name in header.dates:
+        match = DATE_HEADER.match(name)
+        if match and match["name"] and match["name"] not in {*header.names, *found.values()}:
+            found[name] = match["name"]
+    return found
+
+
+def with_dates(frame: pl.DataFrame, drop: Drop, header: Header, dated: Mapping[str, str]) -> pl.DataFrame:
+    """With their values as ISO 8601 in UTC: files may declare one property with different formats."""
+    if not dated:
+        return frame
+    moments = [
+        times.write_iso(times.parse_date(pl.col(name), header.dates[name], drop.timezone)).alias(key)
+        for name, key in dated.items()
+    ]
+    return frame.with_columns(moments).drop(dated)
 
 
 def with_blanks(rows: Written, blanked: pl.DataFrame) -> Written:

@@ -114,14 +114,24 @@ def test_a_row_with_two_identities_goes_by_the_first_and_has_the_other_as_an_att
     assert "email" not in found[1]["attributes"]
 
 
-@pytest.mark.rule("C34")
 def test_values_are_written_as_in_the_results_whatever_characters_they_have(brings: Brings) -> None:
-    body = 'identity,"q""k",born<dd/MM/yyyy HH:mm:ss>\nann,"a ""b"" \\ c\nd",31/12/2023\n'
+    body = 'identity,"q""k"\nann,"a ""b"" \\ c\nd"\n'
     found = brings(body, "clevertap-profiles").profiles
-    assert found[0]["attributes"] == {
-        'q"k': json.dumps('a "b" \\ c\nd'),
-        "born<dd/MM/yyyy HH:mm:ss>": '"31/12/2023 12:00:00"',
-    }
+    assert found[0]["attributes"] == {'q"k': json.dumps('a "b" \\ c\nd')}
+
+
+@pytest.mark.rule("C34")
+def test_a_date_is_one_property_and_one_moment_whatever_format_its_files_declare(brings: Brings) -> None:
+    value = {"born": '"2023-12-31T11:00:00.000000Z"'}
+    for header, text in (("born<dd/MM/yyyy HH:mm:ss>", "31/12/2023"), ("born <Unix>", "1704020400")):
+        found = brings(f"identity,{header}\nann,{text}\n", "clevertap-profiles", timezone="Europe/Berlin")
+        assert found.profiles[0]["attributes"] == value
+    found = brings("identity,born<Unix>\nann,-\n", "clevertap-profiles", null_marker="-")
+    assert found.profiles[0]["attributes"] == {"born": None}
+    two = brings("identity,born<dd/MM/yyyy HH:mm:ss>,born\nann,31/12/2023,long ago\n", "clevertap-profiles")
+    assert two.profiles[0]["attributes"] == {
+        "born<dd/MM/yyyy HH:mm:ss>": '"31/12/2023 12:00:00"', "born": '"long ago"'
+    }  # fmt: skip
 
 
 @pytest.mark.rule("U109", "U114", "U116")
