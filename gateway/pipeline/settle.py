@@ -195,6 +195,7 @@ def tell(content: dict[str, Any], facts: Facts) -> None:
         "updated": facts.updated,
         "unchanged": facts.unchanged,
         "events": facts.events,
+        "late_events": facts.late,
         "unknown_identities": facts.unknown_identities,
     }
 

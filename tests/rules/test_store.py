@@ -14,7 +14,7 @@ import pytest
 from gateway import contracts
 from gateway.config import FeedSettings
 from gateway.contracts.words import in_words
-from tests.importing import Tenant
+from tests.importing import Staged, Tenant
 from tests.pipeline.conftest import AS_OF, Result
 from tests.rules.conftest import USERPILOT, Record, ndjson, record
 
@@ -132,6 +132,29 @@ def test_an_event_is_stored_at_its_own_time_unless_that_is_beyond_what_the_tenan
     assert [(event["name"], event["time"]) for event in tenant.events()] == [
         ("e1", AS_OF - ages[1]), ("e2", AS_OF - ages[2]),
     ]  # fmt: skip
+
+
+@pytest.mark.rule("F17")
+def test_events_older_than_what_the_feed_has_taken_are_accepted_and_counted(tenant: Tenant) -> None:
+    def lines(*hours: int) -> str:
+        return "identity,evtName,ts\n" + "".join(f"ann,e{hour},{unix(timedelta(hours=hour))}\n" for hour in hours)
+
+    def late(*staged: Staged) -> list[int]:
+        return [result.report["store"]["late_events"] for result in tenant.commit(*staged) if result]
+
+    assert late(tenant.drop(lines(50, 40), EVENTS)) == [0]
+    assert late(tenant.drop(lines(60, 45, 40, 30), EVENTS)) == [2], "40 is there already, and 30 is newer"
+    assert late(tenant.drop(lines(35, 35, 30, 20), EVENTS, feed="another")) == [0], "each feed counts for itself"
+    # Of two in one commit the earlier counts as taken before the later one.
+    both = [tenant.drop(lines(25, 10), EVENTS), tenant.drop(lines(29, 12), EVENTS), tenant.drop(lines(31), EVENTS)]
+    assert late(*both) == [0, 2, 1]
+    assert late(tenant.drop(lines(21, 19), EVENTS, feed="another")) == [1]
+    assert late(tenant.drop(lines(11), EVENTS)) == [1]
+    found = tenant.take(lines(9, 70), EVENTS)
+    assert "2 events were stored, 1 of them older than what this feed had sent before." in found.files["page"].decode()
+    reopened = Tenant(tenant.folder, sequence=tenant.sequence, jobs=tenant.jobs)
+    found = reopened.take(lines(71, 8), EVENTS)
+    assert found.report["store"]["late_events"] == 1, "also in a process that has seen nothing"
 
 
 @pytest.mark.rule("B11", "B12", "B14", "B15", "B16")
