@@ -1,4 +1,4 @@
-"""What the store finds worth a look in a drop: one remark for many rows in the report; errors.csv names more of them."""
+"""What the store finds worth a look in a drop: one remark for many rows in the report; errors.csv names the rows."""
 
 from __future__ import annotations
 
