@@ -33,14 +33,17 @@ def contributed(drop: Drop, staging: Path, outcome: Outcome | Suspect, **policie
 
 
 def people_and_visits(drop: Drop, staging: Path, outcome: Outcome | Suspect) -> Outcome | Suspect:
-    """Each profile row is a visit as well, which is stored again whenever it comes again."""
+    """Each profile row is also a visit, which is stored again whenever it comes again, and a company with a blank."""
     outcome = contributed(drop, staging, outcome, allow_repeats=True)
     if isinstance(outcome, Suspect) or outcome.contributed is None:
         return outcome
     rows = pl.read_csv(staging / "accepted.csv", infer_schema=False).to_dicts()
     visits = events_of([{"identity": row["identity"], "evtName": "Visited", "ts": "1700000000"} for row in rows])
-    bring(staging, events=visits)
-    return replace(outcome, contributed=replace(outcome.contributed, events=len(visits)))
+    attributes = [{"key": "Size", "value": "1"}, {"key": "Gone", "value": None}]
+    companies = [("company_id", row["identity"], drop.as_of, number, attributes) for number, row in enumerate(rows, 1)]
+    bring(staging, events=visits, companies=companies)
+    brings = replace(outcome.contributed, events=len(visits), companies=len(companies))
+    return replace(outcome, contributed=brings)
 
 
 def profiles_of(drop: Drop, rows: list[dict[str, Any]]) -> Rows:

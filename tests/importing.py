@@ -5,7 +5,9 @@ What a gateway does with ledger, folders and processes round this is proved in t
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -55,13 +57,18 @@ def role_of(staged: str) -> str:
 
 
 def check(report: dict[str, Any], outcome: Outcome, files: dict[str, bytes]) -> None:
-    """Every row is accounted for, and each file is as the report says."""
+    """Every row is accounted for, each file is as the report says, and errors.csv lists what the report does."""
     assert outcome.counts.add_up
     told = {file["role"]: file for file in report["files"] if file["role"] != "original"}
     told["page"] = told.pop("report")
     assert sorted(told) == sorted(files), (sorted(told), sorted(files))
     for role, content in files.items():
         assert (told[role]["bytes"], told[role]["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())
+    errors = csv.DictReader(io.StringIO(files.get("errors", b"").decode(), newline=""))
+    lines = {(line["row"], line["code"], line["message"]) for line in errors}
+    problems = report["problems"]
+    if any(one["level"] != "note" for one in problems):
+        assert {(str(one["row"] or ""), one["code"], one["message"]) for one in problems} <= lines
 
 
 @dataclass

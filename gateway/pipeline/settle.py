@@ -21,7 +21,7 @@ import polars as pl
 
 from gateway import clock
 from gateway.durable import sync_folder
-from gateway.pipeline import leaving, page, rejecting, results
+from gateway.pipeline import leaving, page, rejecting, remarks, results
 from gateway.pipeline.drop import Drop, Outcome, StagedFile
 from gateway.pipeline.histogram import Bucket, Histogram
 from gateway.pipeline.problems import Group, Problems
@@ -95,7 +95,7 @@ class Settling:
         if len(self.facts.duplicates) or len(refused):
             self.leave_out(refused)
         tell(self.content, self.facts)
-        warn(self.content, self.problems, self.facts, rejected=bool(self.rejecting))
+        self.remark()
         return self.reported()
 
     def leave_out(self, refused: pl.Series) -> None:
@@ -147,11 +147,25 @@ class Settling:
         nothing = Learnt(self.content["file_size"])
         self.content |= {"status": "failed", "reason_for_failure": [reason], "order": dict(nothing.order)}
         self.content |= {"time_columns": nothing.time_columns, "properties": dict(nothing.properties)}
-        self.content["problems_by_code"] = most_first(self.problems.by_code)
-        self.content["problems_by_column"] = most_first(self.problems.by_column)
+        self.count_problems()
         self.histogram = None
         self.dropped |= {file.staged for file in self.outcome.files if role_of(file) == "accepted"}
         return self.reported()
+
+    def remark(self) -> None:
+        """What is worth a look is told before what was found without the store."""
+        listed = self.content["problems"]
+        if found := list(remarks.remarks(self.problems, self.facts, rejected=bool(self.rejecting))):
+            rewritten = self.out.folder / "errors.csv"
+            path = rewritten if rewritten.exists() else self.staged("errors")
+            before = path.read_bytes() if path else b""
+            self.out.write(".errors.csv", partial(remarks.write_errors, found, self.facts, before, listed))
+            self.content["problems"] = [*found, *listed][:PROBLEMS_SHOWN]
+        self.count_problems()
+
+    def count_problems(self) -> None:
+        self.content["problems_by_code"] = most_first(self.problems.by_code)
+        self.content["problems_by_column"] = most_first(self.problems.by_column)
 
     def rewrite_accepted(self, is_gone: pl.Series) -> None:
         before = self.staged("accepted")
@@ -203,33 +217,9 @@ def tell(content: dict[str, Any], facts: Facts) -> None:
         "updated": facts.updated,
         "unchanged": facts.unchanged,
         "events": facts.events,
+        "late_events": facts.late,
         "unknown_identities": facts.unknown_identities,
     }
-
-
-def warn(content: dict[str, Any], problems: Problems, facts: Facts, *, rejected: bool) -> None:
-    """What is worth a look, each once with the number of its rows."""
-    if (count := len(facts.unknown)) and not rejected:
-        people = counted(facts.unknown_identities, "person or company", "people or companies")
-        message = f"{counted(count, 'event is', 'events are')} of {people} of whom there is no profile"
-        note(problems, content, "unknown_identity", f"{message}; the first is in row {facts.unknown[0]:,}", count)
-    if count := facts.shrinking_rows:
-        row, names = facts.shrinking[0]
-        message = f"{counted(count, 'record lacks or blanks', 'records lack or blank')} properties that were set before"
-        named = ", ".join(names[:10])
-        note(problems, content, "shrinking_properties", f"{message}; the first is row {row:,}: {named}", count)
-    content["problems_by_code"] = most_first(problems.by_code)
-    content["problems_by_column"] = most_first(problems.by_column)
-
-
-def note(problems: Problems, content: dict[str, Any], code: str, message: str, count: int) -> None:
-    """One remark about so many rows, in the report's list and on its page."""
-    entry = problems.add_remark(code, message, count)
-    content["problems"] = [entry, *content["problems"]][:PROBLEMS_SHOWN]
-
-
-def counted(count: int, one: str, more: str) -> str:
-    return f"{count:,} {one if count == 1 else more}"
 
 
 def problems_of(told: Mapping[str, Any]) -> Problems:

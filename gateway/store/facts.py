@@ -23,6 +23,7 @@ class Facts:
     `new_properties` are names that no profile (or company) of the tenant has had; `changed_properties` those of which a
     value that was there became another one or none; `duplicates` and `unknown` row numbers, ascending; `shrinking` has
     `row` and `names` (limited), `shrinking_rows` counts all such rows.
+    `events` are stored, and `late` of them older than the newest that their feed had before.
     `held`: its policy is "hold" and so many identities are unknown, so that the commit left the whole job out.
     `failed`: its policy is "reject" and too many of its rows are of such; it is left out for good.
     """
@@ -36,6 +37,7 @@ class Facts:
     new_properties_count: int = 0
     changed_properties: list[str] = field(default_factory=list)
     events: int = 0
+    late: int = 0
     duplicates: pl.Series = field(default_factory=_no_rows)
     unknown: pl.Series = field(default_factory=_no_rows)
     unknown_identities: int = 0

@@ -19,6 +19,7 @@ from gateway.store.events import Events
 from gateway.store.facts import NAMES_MAX, Facts
 from gateway.store.identities import Identities
 from gateway.store.known import left_out
+from gateway.store.newest import Newest
 from gateway.store.place import Place
 from gateway.store.shapes import ATTRIBUTE_NAMES, COMPANIES, EVENTS, PROFILES
 from gateway.store.table import Change, Table
@@ -46,6 +47,7 @@ class TenantStore:
             Table(self.place.below(shape.name), shape) for shape in (ATTRIBUTE_NAMES, PROFILES, COMPANIES, EVENTS)
         )
 
+        self._newest = Newest(self.events)
         self._names: tuple[int, pl.DataFrame] | None = None
 
     @property
@@ -98,7 +100,7 @@ class TenantStore:
                 changes[name] = identities.resolve(name, scratch)
                 names.append(identities.names.select(pl.lit(name).alias("of"), "name", "at"))
         if brought.count("events") and not self.events.has(sequence):
-            events = Events(self.events, brought, facts)
+            events = Events(self.events, brought, facts, self._newest)
             changes["events"] = events.resolve(self.profiles, self.companies, sequence, write=write)
         if not self.attributes.has(sequence) and names:
             new = self._new_names(pl.concat(names), jobs, facts)

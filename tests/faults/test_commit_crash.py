@@ -9,6 +9,8 @@ import polars as pl
 import pytest
 
 from gateway.store import TenantStore
+from gateway.store.shapes import PAIRS
+from gateway.store.table import Table
 from tests.faults.conftest import SharedSites
 from tests.faults.outcomes import check_files, check_transitions
 from tests.faults.partner import PEOPLE
@@ -29,9 +31,16 @@ def storing_site(storing_sites: SharedSites) -> Site:
     return storing_sites.take()
 
 
-def visits(site: Site) -> pl.DataFrame:
-    table = TenantStore(str(site.data / "store"), "acme").events
-    return table.scan(table.files()["path"]).collect().filter(pl.col("feed") == site.feed)
+def rows_of(site: Site, name: str) -> pl.DataFrame:
+    table: Table = getattr(TenantStore(str(site.data / "store"), "acme"), name)
+    return table.scan(table.files()["path"]).collect()
+
+
+def commits_in_log(site: Site, table: str, sequence: int) -> int:
+    """How many entries of a table's log carry the number."""
+    entries = (site.data / "store" / "acme" / table / "_delta_log").glob("*.json")
+    actions = [json.loads(line) for entry in entries for line in entry.read_text().splitlines()]
+    return sum(action.get("txn", {}).get("version") == sequence for action in actions)
 
 
 @of(COMMITTED)
@@ -45,8 +54,14 @@ def test_a_kill_at_any_point_of_a_commit_ends_with_one_commit_and_one_outcome(st
     assert (job["status"], job["accepted_rows"]) == ("completed", report["accepted_rows"])
     assert 0 < report["accepted_rows"] <= people
     # Its visits would be there again if it had been committed again.
-    assert (report["store"]["events"], visits(site).height) == (report["accepted_rows"], report["accepted_rows"])
-    assert set(visits(site)["job"]) == {job["id"]}
+    visits = rows_of(site, "events").filter(pl.col("feed") == site.feed)
+    assert (report["store"]["events"], visits.height) == (report["accepted_rows"], report["accepted_rows"])
+    assert set(visits["job"]) == {job["id"]}
+    for table in ("profiles", "companies", "events"):
+        assert commits_in_log(site, table, job["commit_sequence"]) == 1
+    values = rows_of(site, "companies").select(pl.col("attributes").cast(PAIRS).list.explode().struct.field("value"))
+    told = {(value["value"], value["job"]) for value in values["value"]}
+    assert told == {(None, job["id"]), ("1", job["id"])}
     check_files(site, {file["name"]: file for file in report["files"] if file["role"] != "original"})
     check_transitions(site)
     unfinished = site.rows("SELECT * FROM unfinished_commits")

@@ -20,8 +20,8 @@ EVENTS = b"identity,evtName,ts\nann,Seen,1767225600\n"
 READS = re.compile(r"\s*(SELECT|UPDATE|DELETE)")
 # A search by nothing but whose it is.
 ALL_OF_ONE = re.compile(r"\((tenant=\?)?( AND )?(feed=\?)?\)$")
-# The newest of a tenant's resets is asked for, which stands at the end of its key.
-NEWEST = "SEARCH resets USING PRIMARY KEY (tenant=?)"
+# The newest reset of a tenant is at the end of its key: SQLite looks at one row for a max().
+OF_THE_NEWEST = "SEARCH resets USING PRIMARY KEY (tenant=?)"
 # An index over what is under way only, and not over what has ended.
 PARTIAL = re.compile(r"CREATE (?:UNIQUE )?INDEX (\w+) .*WHERE", re.DOTALL)
 
@@ -83,5 +83,7 @@ def walks(ledger: Path, statements: set[str]) -> list[tuple[str, str]]:
     return sorted(
         (step, sql)
         for sql, step in plans
-        if (step.startswith("SCAN") or ALL_OF_ONE.search(step)) and not set(step.split()) & partial and step != NEWEST
+        if (step.startswith("SCAN") or ALL_OF_ONE.search(step))
+        and step != OF_THE_NEWEST
+        and not set(step.split()) & partial
     )

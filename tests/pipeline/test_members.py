@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import polars as pl
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.pipeline import json_text, members
@@ -23,6 +23,7 @@ def canonical(value: Any) -> str:
     return json_text.canonical(json_text.parse(json.dumps(value, ensure_ascii=False)))
 
 
+@settings(max_examples=40, deadline=None)
 @given(st.lists(st.dictionaries(KEYS, VALUES, max_size=4), max_size=5))
 def test_members_are_those_of_the_object(objects: list[dict[str, Any]]) -> None:
     texts = pl.Series("t", [canonical(value) for value in objects], dtype=pl.String)

@@ -14,7 +14,7 @@ import pytest
 from gateway import contracts
 from gateway.config import FeedSettings
 from gateway.contracts.words import in_words
-from tests.importing import Tenant
+from tests.importing import Staged, Tenant
 from tests.pipeline.conftest import AS_OF, Result
 from tests.rules.conftest import USERPILOT, Record, ndjson, record
 
@@ -94,6 +94,7 @@ def test_events_that_come_with_their_profiles_are_of_people_who_are_known(tenant
     assert bought.codes == {"unknown_identity": 1}
     assert "the first is in row 2" in bought.problem("unknown_identity")["message"]
     assert bought.report["store"]["unknown_identities"] == 1
+    assert [error["code"] for error in bought.errors] == ["unknown_identity"]
     after = tenant.take("identity,evtName,ts\nann,Left,1700000002\n", EVENTS)
     assert after.codes == {}
 
@@ -132,6 +133,29 @@ def test_an_event_is_stored_at_its_own_time_unless_that_is_beyond_what_the_tenan
     assert [(event["name"], event["time"]) for event in tenant.events()] == [
         ("e1", AS_OF - ages[1]), ("e2", AS_OF - ages[2]),
     ]  # fmt: skip
+
+
+@pytest.mark.rule("F17")
+def test_events_older_than_what_the_feed_has_taken_are_accepted_and_counted(tenant: Tenant) -> None:
+    def lines(*hours: int) -> str:
+        return "identity,evtName,ts\n" + "".join(f"ann,e{hour},{unix(timedelta(hours=hour))}\n" for hour in hours)
+
+    def late(*staged: Staged) -> list[int]:
+        return [result.report["store"]["late_events"] for result in tenant.commit(*staged) if result]
+
+    assert late(tenant.drop(lines(50, 40), EVENTS)) == [0]
+    assert late(tenant.drop(lines(60, 45, 40, 30), EVENTS)) == [2], "40 is there already, and 30 is newer"
+    assert late(tenant.drop(lines(35, 35, 30, 20), EVENTS, feed="another")) == [0], "each feed counts for itself"
+    # Of two in one commit the earlier counts as taken before the later one.
+    both = [tenant.drop(lines(25, 10), EVENTS), tenant.drop(lines(29, 12), EVENTS), tenant.drop(lines(31), EVENTS)]
+    assert late(*both) == [0, 2, 1]
+    assert late(tenant.drop(lines(21, 19), EVENTS, feed="another")) == [1]
+    assert late(tenant.drop(lines(11), EVENTS)) == [1]
+    found = tenant.take(lines(9, 70), EVENTS)
+    assert "2 events were stored, 1 of them older than what this feed had sent before." in found.files["page"].decode()
+    reopened = Tenant(tenant.folder, sequence=tenant.sequence, jobs=tenant.jobs)
+    found = reopened.take(lines(71, 8), EVENTS)
+    assert found.report["store"]["late_events"] == 1, "also in a process that has seen nothing"
 
 
 @pytest.mark.rule("B11", "B12", "B14", "B15", "B16")
@@ -198,6 +222,10 @@ def test_the_wrong_example_of_the_document_is_warned_of_and_loses_nothing(
         f"1 record lacks or blanks properties that were set before; the first is row {1 if files == 2 else 2}: name"
     )
     assert "Send all properties with each record" in told["hint"]
+    assert [(error["row"], error["level"], error["message"]) for error in found.errors] == [
+        ("", "warning", told["message"]),
+        ("1" if files == 2 else "2", "warning", "lacks or blanks what was set before: name"),
+    ]
     assert "shrinking_properties" in found.files["page"].decode()
     assert tenant.profile("u1", "user_id") == full
 
@@ -266,6 +294,7 @@ def test_a_mixed_file_knows_its_own_people_and_events_of_others_are_settled(tena
     assert [row["inserted_at"][8:10] for row in found.accepted] == ["01", "02", "04", "05"]
     assert found.report["store"] | {"created": 2, "events": 2, "unknown_identities": 1} == found.report["store"]
     assert (found.report["accepted_rows"], found.report["rejected_rows"]) == (4, 1)
+    assert [(error["row"], error["code"]) for error in found.errors] == [("1", "unknown_identity")]
     assert found.report["order"] == {
         "first": "2024-07-01T00:00:00.000000Z", "last": "2024-07-05T00:00:00.000000Z", "rows_moved": 3,
     }  # fmt: skip
@@ -292,3 +321,18 @@ def test_what_leaves_the_accepted_rows_leaves_them_in_every_format(tenant: Tenan
     assert [row["name"] for row in rows] == ["e4", "e2", "e0"]
     assert found.report["order"]["first"] == f"{AS_OF - timedelta(hours=4):%Y-%m-%dT%H:%M:%S.%fZ}"
     assert [event["name"] for event in tenant.events()] == ["e4", "e3", "e2", "e1", "e0"]
+
+
+def test_a_warning_of_the_store_stands_before_what_was_found_without_it(tenant: Tenant) -> None:
+    body = "identity,evtName,ts\nzed,Bought,1700000000\n,Bought,1700000001\n"
+    found = tenant.take(body, EVENTS, completion_proof=False)
+    codes = ["unknown_identity", "no_completion_proof", "missing_identity"]
+    assert (
+        [error["code"] for error in found.errors] == [problem["code"] for problem in found.report["problems"]] == codes
+    )
+    # What was a note alone had no file; beside a warning it is listed.
+    noted = tenant.take("identity,evtName,ts\nzed,Left,1700000000\n", EVENTS, completion_proof=False)
+    assert [error["code"] for error in noted.errors] == codes[:2]
+    assert "There are warnings below that are worth a look; drop.csv.errors.csv lists them." in (
+        noted.files["page"].decode()
+    )
