@@ -2,7 +2,7 @@
 
 One thread scans; it wakes at start, on a landing, on a watchdog event, when a drop settles, when another process
 has changed the ledger, and every `scan_seconds`. One slot for each worker process takes jobs through their passage,
-and one more thread publishes what they have decided.
+one more thread commits what they have decided, one tries dry runs, and one publishes.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from gateway.pickup.committing import Committer
 from gateway.pickup.landing import finish_landings
 from gateway.pickup.passage import Passage
 from gateway.pickup.publication import Publisher
+from gateway.pickup.rehearsing import Rehearser
 from gateway.pickup.scan import Scan
 from gateway.pickup.turns import Turns
 from gateway.pickup.waiting import Statuses
@@ -64,6 +65,7 @@ class Pickup:
         self._unpublished: deque[JobRow] = deque()
         self._publisher = Publisher(ledger, self._see_ended)
         self._committer = Committer(ledger, live.current.data_dir, keeper, self._publisher.take, self._see_ended)
+        self._rehearser = Rehearser(ledger, keeper, self._publisher.take, self._see_ended)
         self._threads: list[threading.Thread] = []
 
     def finish_earlier(self) -> None:
@@ -78,6 +80,7 @@ class Pickup:
         self._watch.follow(self._live.current)
         self._publisher.start()
         self._committer.start()
+        self._rehearser.start()
         slots = [(f"slot-{number}", self._slot) for number in range(self._live.current.gateway.engine.workers)]
         if self._engine.has_patient:
             slots.append(("slot-patient", partial(self._slot, patient=True)))
@@ -101,7 +104,9 @@ class Pickup:
             for thread in self._threads:
                 thread.join()
         if self._threads:
+            self._rehearser.begin_to_stop()
             self._committer.stop(max(deadline - time.monotonic(), 0))
+            self._rehearser.stop()
             self._publisher.stop()
 
     def wake(self) -> None:
@@ -215,7 +220,7 @@ class Pickup:
         if decided is None:
             self._see_ended([job])
         else:
-            self._committer.take(decided)
+            (self._rehearser if decided.drop.dry_run else self._committer).take(decided)
             # Another slot may take a job of the tenant now.
             self._tell_slots()
 

@@ -218,6 +218,8 @@ def finish(
     """Write errors and report, and close the outcome. The counts must add up, or nothing is published."""
     if not counts.add_up:
         raise AssertionError(f"rows do not add up: {counts}")
+    if not drop.leaves_accepted:
+        out.take_back("accepted")
     listed = problems.listed()
     if (listed["level"] != "note").any():
         out.write(".errors.csv", partial(results.write_errors, listed))
