@@ -32,7 +32,7 @@ def test_after_an_error_of_the_disk_nothing_has_landed_and_the_put_works_again(
 ) -> None:
     expected = undisturbed("put")
     assert "/a.csv" in fail_to_put(shared_site, point.name)
-    until(lambda: list(shared_site.inbox.glob("*")) == [], shared_site.log)
+    until(lambda: standing(shared_site.inbox) == [], shared_site.log)
     assert all(drop["state"] == "withdrawn" for drop in shared_site.drops())
     Partner(shared_site).put("a.csv", PEOPLE)
     shared_site.ended()
