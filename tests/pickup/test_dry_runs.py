@@ -15,7 +15,7 @@ from gateway import clock
 from gateway.config import LiveSettings
 from gateway.engine import PipelineCrashed
 from gateway.errors import StoreUnreachable
-from gateway.ledger import commits, holds, jobs
+from gateway.ledger import commits, drops, holds, jobs
 from gateway.pickup import rehearsing
 from gateway.pickup.pickup import Pickup
 from gateway.pickup.publication import Decided, Publisher
@@ -177,7 +177,7 @@ def test_a_dry_run_that_would_wait_for_people_says_so_and_does_not_wait(site: Si
     assert "held" not in site.transitions(job.drop_id)
 
 
-def test_a_dry_run_waits_for_no_profiles_and_no_events_wait_for_it(site: Site) -> None:
+def test_a_dry_run_waits_for_no_profiles_and_no_events_wait_for_it(site: Site, keeper: Storekeeper) -> None:
     profiles = site.drop(site.upload("people.csv"))
     tried = site.drop(site.upload("dryrun/people.csv"))
     events = site.drop(site.upload("bought.csv", EVENTS, "events"))
@@ -186,12 +186,14 @@ def test_a_dry_run_waits_for_no_profiles_and_no_events_wait_for_it(site: Site) -
     assert first.id == profiles.id
     holds.withdraw(site.ledger, profiles, "for the test", "delete", clock.now())
     assert (tried.dry_run, holds.first_unfinished(site.ledger, ["profiles"], events)) == (True, None)
-    site.upload("later.csv")
-    with storing(site, None):
-        site.upload("dryrun/bought.csv", EVENTS, "events")
-        found = site.ended(4)
-    (job,) = [job for job in found if job.feed == "events" and job.dry_run]
-    assert "held" not in site.transitions(job.drop_id)
+    # These profiles are not picked up meanwhile.
+    drops.restart_settling(site.ledger, site.upload("later.csv"), clock.now(), 50, "for the test")
+    waits = site.drop(site.upload("later.csv", EVENTS + b"bob,Bought,1700000002\n", "events"))
+    with storing(site, keeper):
+        tried = site.drop(site.upload("dryrun/bought.csv", EVENTS, "events"))
+        until(lambda: site.state(tried.id) == "done")
+        until(lambda: site.state(waits.id) == "held")
+    assert "held" not in site.transitions(tried.id)
 
 
 def test_without_a_store_a_dry_run_is_validation_and_says_so(site: Site) -> None:
@@ -310,7 +312,7 @@ def is_there(site: Site) -> bool:
 
 def test_mended_rows_that_are_tried_repair_no_job(site: Site, keeper: Storekeeper) -> None:
     with storing(site, keeper):
-        site.upload("a.csv", b"identity,Name\n,Ann\n")
+        site.upload("dryrun/a.csv", b"identity,Name\n,Ann\n")
         site.ended(1)
         site.upload("dryrun/a.csv.rejected.csv", b"identity,Name\nann,Ann\n")
         first, tried = site.ended(2)
@@ -329,11 +331,11 @@ def test_dry_runs_are_no_part_of_the_health_of_a_feed(site: Site, keeper: Storek
     assert [(row["file"], row["dry_run"]) for row in today] == [("DryRun/b.csv", 1), ("a.csv", 0), ("dryrun/a.csv", 1)]
 
 
-def test_the_folder_for_dry_runs_stands_in_each_inbox(site: Site) -> None:
+def test_the_folder_for_dry_runs_stands_in_each_inbox(site: Site, keeper: Storekeeper) -> None:
     inboxes = list((site.settings.tenant_dir("acme") / "inbox").iterdir())
     assert len(inboxes) == len(site.settings.tenants["acme"].feeds)
     assert all((path / "dryrun").is_dir() for path in inboxes)
     (site.inbox / "dryrun" / "local.csv").write_bytes(PROFILES)
-    with storing(site, None):
+    with storing(site, keeper):
         (job,) = site.ended()
-    assert (job.filename, job.dry_run, job.uploaded_by) == ("dryrun/local.csv", True, None)
+    assert (job.filename, job.dry_run, job.status) == ("dryrun/local.csv", True, "completed")
