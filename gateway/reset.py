@@ -18,7 +18,7 @@ from gateway.errors import ResetRefused
 from gateway.ledger import Ledger, commits, resets
 from gateway.locks import serving_process, writing
 from gateway.pickup.claim import take_leaving
-from gateway.pickup.folder import sync
+from gateway.pickup.folder import make_folders, sync
 from gateway.pickup.holding import holding
 from gateway.pickup.landing import spool_path
 from gateway.pickup.scan import files_below
@@ -91,6 +91,7 @@ def reset(settings: Settings, ledger: Ledger, tenant: str) -> None:
                 take_leaving(settings, ledger, drop)
         for area in ("inbox", "outbox"):
             empty_folder(settings.tenant_dir(tenant) / area, before.timestamp())
+        make_folders(settings)
         resets.end(ledger, tenant, clock.now())
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TypeVar
 
 from gateway.engine import ALLOCATOR, READY, SPAWN, Crash, PipelineCrashed
@@ -20,6 +21,8 @@ from gateway.storekeeping import (
     Made,
     Make,
     Question,
+    Rehearse,
+    Rehearsed,
     Resolve,
     Resolved,
     Tend,
@@ -28,16 +31,17 @@ from gateway.storekeeping import (
     keep,
 )
 
-A = TypeVar("A", Resolved, Made, Tended)
+A = TypeVar("A", Resolved, Made, Tended, Rehearsed)
 
 
 class Storekeeper:
-    """Our end of the process. For one thread at a time; `stop` from any."""
+    """Our end of the process. From any thread; one question is answered after the other."""
 
     def __init__(self, url: str, options: Mapping[str, str]) -> None:
         self._url = url
         self._options = dict(options)
         self._lock = threading.Lock()
+        self._asking = threading.Lock()
         self._keeper: Keeper | None = None
         self._stopped = False
 
@@ -60,6 +64,10 @@ class Storekeeper:
         """Compact and clear away what is due in a tenant's store. Raises as `resolve`."""
         self._ask(Tend(tenant), Tended)
 
+    def rehearse(self, drop: Drop, staging: Path, outcome: Outcome, *, without_store: bool = False) -> Outcome:
+        """The outcome of a dry run, with what the store would make of it, or without. Raises as `resolve`."""
+        return self._ask(Rehearse(drop, staging, outcome, without_store), Rehearsed).outcome
+
     def stop(self) -> None:
         """End the process at once, also when it is at work."""
         with self._lock:
@@ -73,7 +81,8 @@ class Storekeeper:
             return self._keeper.pid if self._keeper is not None and self._keeper.is_alive() else None
 
     def _ask(self, question: Question, kind: type[A]) -> A:
-        answer = self._living().ask(question)
+        with self._asking:
+            answer = self._living().ask(question)
         if isinstance(answer, Unavailable):
             raise StoreUnreachable(answer.message, hint=answer.hint)
         if isinstance(answer, Crash):

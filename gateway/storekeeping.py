@@ -99,6 +99,16 @@ class Tend:
 
 
 @dataclass(frozen=True, slots=True)
+class Rehearse:
+    """Ask what would come of a dry run, whose results are in `staging`; or that its report says that nobody could."""
+
+    drop: Drop
+    staging: Path
+    outcome: Outcome
+    without_store: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Resolved:
     """Of each job its outcome as the store has decided it; `held` are those that must wait for profiles.
 
@@ -123,6 +133,13 @@ class Tended:
 
 
 @dataclass(frozen=True, slots=True)
+class Rehearsed:
+    """The outcome of a dry run, its report finished."""
+
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
 class Unavailable:
     """The store could not be used; in words."""
 
@@ -130,8 +147,8 @@ class Unavailable:
     hint: str
 
 
-Question = Resolve | Make | Tend
-Answer = Resolved | Made | Tended | Unavailable | Crash
+Question = Resolve | Make | Tend | Rehearse
+Answer = Resolved | Made | Tended | Rehearsed | Unavailable | Crash
 
 
 def keep(pipe: Connection, url: str, options: dict[str, str]) -> None:
@@ -162,6 +179,8 @@ def answer_of(stores: Stores, question: Question) -> Answer:
     try:
         if isinstance(question, Resolve):
             return stores.resolve(question)
+        if isinstance(question, Rehearse):
+            return stores.rehearse(question)
         return stores.make(question.commit) if isinstance(question, Make) else stores.tend(question.tenant)
     except StoreError as error:
         return Unavailable(str(error).removesuffix(error.hint).rstrip(), error.hint)
@@ -227,6 +246,14 @@ class Stores:
     def tend(self, tenant: str) -> Tended:
         self._upkeep.keep_up(self._store(tenant), clock.now())
         return Tended()
+
+    def rehearse(self, question: Rehearse) -> Rehearsed:
+        """Finish the report of a dry run with what the store would make of it; a prepared commit stays prepared."""
+        from gateway.pipeline.rehearsal import rehearsed
+
+        drop = question.drop
+        store = None if question.without_store else self._store(drop.tenant)
+        return Rehearsed(rehearsed(drop, question.staging, question.outcome, store))
 
     def _store(self, tenant: str) -> TenantStore:
         """The one that was used last is the last to be closed."""

@@ -12,7 +12,7 @@ from gateway.cli.doctor import findings
 from gateway.cli.doctor.findings import Site as Installation
 from gateway.config import Settings
 from gateway.errors import ResetRefused
-from gateway.ledger import audit, drops, jobs, landings, resets, uploads
+from gateway.ledger import audit, drops, earlier, jobs, landings, resets, uploads
 from gateway.ledger.landings import Landing
 from gateway.locks import alone_in
 from gateway.pickup.landing import spool_path
@@ -183,14 +183,14 @@ def test_bytes_from_before_a_reset_do_not_count_as_seen(site: Site) -> None:
     ledger = site.ledger()
     again = landings.record_landing(ledger, Landing("acme", "people", "z.csv", 10, 1, clock.now(), clock.now()))
     sha256 = f"{len('a.csv'):064d}"
-    assert jobs.original_of(ledger, again, sha256, "c" * 64) is not None
+    assert earlier.original_of(ledger, again, sha256, "c" * 64) is not None
     reset.reset(site.settings, ledger, "acme")
-    assert jobs.original_of(ledger, again, sha256, "c" * 64) is None
+    assert earlier.original_of(ledger, again, sha256, "c" * 64) is None
     assert resets.marks(ledger, "acme") == 0
     ledger.close()
     site.bring("b.csv", [Row("ann", {})])
     ledger = site.ledger()
-    assert jobs.original_of(ledger, again, sha256, "c" * 64) is not None, "what came since counts"
+    assert earlier.original_of(ledger, again, sha256, "c" * 64) is not None, "what came since counts"
     ledger.close()
 
 

@@ -143,7 +143,7 @@ def print_jobs(found: list[JobRow]) -> None:
             shown_time(one.uploaded_on),
             f"{one.tenant}/{one.feed}",
             harmless(one.filename),
-            Text(one.status, STYLES.get(one.status, "cyan")),
+            Text(shown_status(one), STYLES.get(one.status, "cyan")),
             f"{one.total_rows:,}",
             Text(f"{one.rejected_rows:,}", "yellow" if one.rejected_rows else ""),
             one.id[:ID_SHOWN],
@@ -157,7 +157,7 @@ def job_line(found: JobRow) -> tuple[str, ...]:
         found.tenant,
         found.feed,
         found.filename,
-        found.status,
+        shown_status(found),
         f"{found.total_rows:,}",
         f"{found.accepted_rows:,}",
         f"{found.rejected_rows:,}",
@@ -184,11 +184,16 @@ def job_facts(found: JobRow) -> list[tuple[str, Any]]:
         ("problems", problems),
         ("failed because", "; ".join(found.reason_for_failure)),
         ("store", f"commit {found.commit_sequence} of the tenant" if found.commit_sequence else None),
+        ("dry run", "nothing of it is stored" if found.dry_run else None),
         ("same bytes as", found.duplicate_of),
         ("repairs", found.repairs),
         ("repaired", repaired_so_far(found)),
     ]
     return [(name, value) for name, value in facts if value]
+
+
+def shown_status(found: JobRow) -> str:
+    return f"{found.status} (dry run)" if found.dry_run else found.status
 
 
 def status_words(found: JobRow) -> str:

@@ -150,3 +150,7 @@ def outcome_words(contract: Contract, policy: FeedSettings) -> Iterator[str]:
     if contract.time:
         yield f"- Accepted rows are ordered by `{contract.time.column}`, oldest first."
     yield "- `<name>.report.json` appears last and says everything; `<name>.errors.csv` lists every problem by line."
+    yield from ("", "## To try a file first")
+    yield "- Put it into `inbox/<feed>/dryrun/`: it is checked like any other, and nothing of it is stored."
+    yield "- The report in `outbox/<feed>/dryrun/` says what would be created, updated, unchanged and blanked, and whom"
+    yield "  we do not know. Upload the file to `inbox/<feed>/` when it is to be stored."

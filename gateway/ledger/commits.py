@@ -190,7 +190,7 @@ def delayed(ledger: Ledger) -> list[DropRow]:
         f"""
         SELECT drops.*, jobs.id AS job_id FROM commits INDEXED BY commits_unfinished
         CROSS JOIN jobs INDEXED BY jobs_by_status ON status = 'pending_refresh' AND jobs.tenant = commits.tenant
-        CROSS JOIN drops ON drops.id = drop_id AND drops.state = 'claimed'
+        CROSS JOIN drops ON drops.id = drop_id AND drops.state = 'claimed' AND NOT drops.dry_run
         WHERE commits.{UNFINISHED} AND error IS NOT NULL
         """  # noqa: S608 - a condition of ours.
     )

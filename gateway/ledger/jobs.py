@@ -63,6 +63,7 @@ class JobRow:
     outcome: str | None
     outbox_swept_at: datetime | None
     commit_sequence: int | None
+    dry_run: bool
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON: times as the ledger writes them, and without the staged outcome."""
@@ -190,6 +191,14 @@ def stage(ledger: Ledger, job_id: str, outcome: str, now: datetime) -> None:
     decided = json.loads(outcome)
     known = {name: decided.get(name) for name in ("contract_sha256", "duplicate_of")}
     move(ledger, job_id, IN_WORK, "pending_refresh", now, outcome=outcome, **known)
+
+
+def note_rehearsed(ledger: Ledger, job_id: str, outcome: str) -> None:
+    """What the outcome of a dry run is now that the store was asked; from here on only publication is left."""
+    with ledger.transaction() as connection:
+        connection.execute(
+            "UPDATE jobs SET outcome = ? WHERE id = ? AND status = 'pending_refresh' AND dry_run", (outcome, job_id)
+        )
 
 
 def finish(ledger: Ledger, job_id: str, ending: Ending, now: datetime, drop_end: DropEnd = "done") -> None:
@@ -324,44 +333,6 @@ def begun(ledger: Ledger) -> list[JobRow]:
     return [job_row(row) for row in found]
 
 
-def original_of(ledger: Ledger, drop: DropRow, sha256: str, contract_sha256: str) -> str | None:
-    """The id of the first job of the feed with the same bytes under the same contract, itself no repeat.
-
-    One whose results are staged counts, as only their publication is left; one from before a reset does not.
-    """
-    found = ledger.row(
-        """
-        SELECT jobs.id FROM drops JOIN jobs ON drop_id = drops.id
-        WHERE drops.tenant = ? AND drops.feed = ? AND sha256 = ? AND contract_sha256 = ?
-          AND (status = 'completed' OR (status = 'pending_refresh' AND json_extract(outcome, '$.status') = 'completed'))
-          AND duplicate_of IS NULL AND drops.id <> ?
-          AND landed_at > coalesce((SELECT max(at) FROM resets WHERE resets.tenant = drops.tenant), '')
-        ORDER BY +jobs.id LIMIT 1
-        """,
-        (drop.tenant, drop.feed, sha256, contract_sha256, drop.id),
-    )
-    return found["id"] if found else None
-
-
-def newest_named(
-    ledger: Ledger, tenant: str, feed: str, name: str, before: datetime, generation: int | None
-) -> str | None:
-    """The id of the feed's newest job that landed before, whose filename is `name` or `name` with an extension."""
-    found = ledger.row(
-        """
-        SELECT jobs.id FROM jobs JOIN drops ON drops.id = drop_id
-        WHERE jobs.tenant = ? AND jobs.feed = ? AND landed_at < ? AND coalesce(generation = ?, 1)
-          AND (filename = ? OR (substr(filename, 1, ?) = ? AND instr(substr(filename, ?), '/') = 0))
-        ORDER BY filename = ? DESC, generation DESC, jobs.id DESC LIMIT 1
-        """,
-        (
-            *(tenant, feed, clock.text(before), generation),
-            *(name, len(name) + 1, f"{name}.", len(name) + 1, name),
-        ),
-    )
-    return found["id"] if found else None
-
-
 def move(
     ledger: Ledger,
     job_id: str,
@@ -391,6 +362,7 @@ def job_row(row: sqlite3.Row) -> JobRow:
     return JobRow(
         **plain
         | {column: drops.moment(plain[column]) for column in TIMES}
+        | drops.flags(plain, "dry_run")
         | {
             "problems_by_code": json.loads(plain["problems_by_code"]),
             "reason_for_failure": tuple(json.loads(plain["reason_for_failure"])),

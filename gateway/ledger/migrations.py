@@ -13,6 +13,7 @@ from gateway.ledger.states import (
     COMMIT_STATES,
     DROP_KINDS,
     DROP_STATES,
+    DRY_RUN_FOLDER,
     HOLDS,
     JOB_STATUSES,
     PROOFS,
@@ -314,6 +315,41 @@ def m004_resets(db: sqlite_utils.Database) -> None:
         PRIMARY KEY (tenant, at)
     ) STRICT, WITHOUT ROWID;
     """
+    for statement in split(statements):
+        db.execute(statement)
+
+
+@ledger_migrations()
+def m005_dry_runs(db: sqlite_utils.Database) -> None:
+    # By the path alone: a file that is renamed before it is claimed is what its last name says.
+    dry_run = f"INTEGER GENERATED ALWAYS AS (lower({{}}) GLOB '{DRY_RUN_FOLDER}/*') VIRTUAL"
+    statements = f"""
+    ALTER TABLE drops ADD COLUMN dry_run {dry_run.format("path")};
+    ALTER TABLE jobs ADD COLUMN dry_run {dry_run.format("filename")};
+    DROP VIEW jobs_today;
+    CREATE VIEW jobs_today AS
+        SELECT substr(status_since, 12, 8) AS since_utc, tenant, feed, filename AS file, status,
+               total_rows AS "rows", accepted_rows AS accepted, rejected_rows AS errors,
+               merged_rows + duplicate_rows AS merged_or_duplicate,
+               round(elapsed_time, 2) AS seconds, uploaded_by,
+               coalesce((SELECT group_concat(value, '; ') FROM json_each(reason_for_failure)), '') AS reason,
+               dry_run, id AS job
+        FROM jobs
+        WHERE uploaded_on >= strftime('%Y-%m-%dT00:00:00.000000Z', 'now')
+        ORDER BY id DESC;
+    DROP VIEW feed_health;
+    CREATE VIEW feed_health AS -- of what is stored; a dry run says nothing of it
+        SELECT tenant, feed, max(uploaded_on) AS last_drop, count(*) AS jobs,
+               sum(status = 'completed') AS completed, sum(status = 'failed') AS failed,
+               sum(status NOT IN ('completed', 'failed')) AS in_progress, sum(total_rows) AS "rows",
+               sum(rejected_rows) AS errors,
+               round(100.0 * sum(rejected_rows) / nullif(sum(total_rows), 0), 2) AS error_percent,
+               round(avg(elapsed_time), 3) AS average_seconds
+        FROM jobs
+        WHERE uploaded_on >= strftime('%Y-%m-%dT%H:%M:%f000Z', 'now', '-7 days') AND NOT dry_run
+        GROUP BY tenant, feed
+        ORDER BY tenant, feed;
+    """  # noqa: S608 - only a folder of our own is put in.
     for statement in split(statements):
         db.execute(statement)
 

@@ -16,6 +16,8 @@ DROP_STATES = (
     "vanished",  # its file disappeared from the inbox
     "quarantined",  # its job could not be done by the gateway; an operator must look
 )
+DRY_RUN_FOLDER = "dryrun"
+"""Below an inbox, in whatever case: what is put into it is tried, and not stored."""
 PROOFS = ("rename", "done_marker", "sha256")
 DROP_KINDS = ("data", "done_marker", "sha256")
 HOLDS = (

@@ -147,9 +147,13 @@ class Passage:
             jobs.stage(self.ledger, self.job.id, outcome.to_json(), clock.now())
 
     def in_order(self, drop: DropRow, outcome: Outcome) -> Decided | None:
-        """For publication, unless profiles go before these events and nobody has released them from that."""
+        """For publication, unless profiles go before these events and nobody has released them from that.
+
+        A dry run waits for nobody.
+        """
         released = drop.held_for == "profiles" and drop.decided is not None
-        if outcome.counts.accepted and not released and not self.is_in_the_store():
+        waits = outcome.counts.accepted and not drop.dry_run
+        if waits and not released and not self.is_in_the_store():
             profiles = goes_before(self.settings, self.ledger, drop)
             if profiles is not None:
                 hold_behind(self.ledger, drops.get(self.ledger, drop.id), profiles)

@@ -2,7 +2,7 @@
 
 One thread scans; it wakes at start, on a landing, on a watchdog event, when a drop settles, when another process
 has changed the ledger, and every `scan_seconds`. Slots, one more than there are worker processes, take jobs through
-their passage, and one more thread publishes what they have decided.
+their passage; one more thread commits what they have decided, one tries dry runs, and one publishes.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from gateway.pickup.committing import Committer
 from gateway.pickup.landing import finish_landings
 from gateway.pickup.passage import Passage
 from gateway.pickup.publication import Publisher
+from gateway.pickup.rehearsing import Rehearser
 from gateway.pickup.scan import Scan
 from gateway.pickup.turns import Turns
 from gateway.pickup.waiting import Statuses
@@ -67,6 +68,7 @@ class Pickup:
         self._committer = Committer(
             ledger, live.current.data_dir, keeper, self._publisher.take, self._see_ended, self._are_coming
         )
+        self._rehearser = Rehearser(ledger, keeper, self._publisher.take, self._see_ended)
         self._threads: list[threading.Thread] = []
 
     def finish_earlier(self) -> None:
@@ -81,6 +83,7 @@ class Pickup:
         self._watch.follow(self._live.current)
         self._publisher.start()
         self._committer.start()
+        self._rehearser.start()
         # One more than workers: a job is begun while the outcome of the one before is written.
         slots = [(f"slot-{number}", self._slot) for number in range(self._live.current.gateway.engine.workers + 1)]
         if self._engine.has_patient:
@@ -105,7 +108,9 @@ class Pickup:
             for thread in self._threads:
                 thread.join()
         if self._threads:
+            self._rehearser.begin_to_stop()
             self._committer.stop(max(deadline - time.monotonic(), 0))
+            self._rehearser.stop()
             self._publisher.stop()
 
     def wake(self) -> None:
@@ -217,7 +222,7 @@ class Pickup:
         if decided is None:
             self._see_ended([job])
         else:
-            self._committer.take(decided)
+            (self._rehearser if decided.drop.dry_run else self._committer).take(decided)
 
     def _turn_of(self, job: JobRow, *, patient: bool) -> Callable[[bool], None]:
         """Ends the turn of a job, once: its worker is free, and another slot may take a job of the tenant."""

@@ -26,6 +26,8 @@ class Drop:
     have arrived whole, a last record that is cut is a bad row like any other, and all else refuses it.
     `disk_free_min` is how many bytes of the disk stay free when it is expanded, or read by pieces, which is the way of
     a text of more than `whole_bytes_max`. `for_store`: what it brings to the store is left in the staging folder.
+    Nothing of a `dry_run` is stored: its report says what would come of it; `seen_before` is the job that had its
+    bytes, which is no reason not to process it. `leaves_accepted`: whether the accepted rows are left as a file.
     """
 
     job_id: str
@@ -49,6 +51,9 @@ class Drop:
     disk_free_min: int = 0
     whole_bytes_max: int = 1 << 30
     for_store: bool = False
+    dry_run: bool = False
+    seen_before: str | None = None
+    leaves_accepted: bool = True
 
 
 @dataclass(frozen=True, slots=True)

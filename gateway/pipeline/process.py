@@ -222,6 +222,8 @@ def finish(
     """
     if not counts.add_up:
         raise AssertionError(f"rows do not add up: {counts}")
+    if not drop.leaves_accepted:
+        out.take_back("accepted")
     listed = problems.listed()
     if (listed["level"] != "note").any():
         out.write(".errors.csv", partial(results.write_errors, listed))

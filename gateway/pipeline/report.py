@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 
 from gateway import clock
+from gateway.pipeline import dry_run
 from gateway.pipeline.drop import Drop, Outcome, StagedFile
 from gateway.pipeline.histogram import Histogram
 from gateway.pipeline.problems import Problems
@@ -38,7 +39,7 @@ def report(drop: Drop, outcome: Outcome, problems: Problems, facts: Facts, liste
     """The job object of RULES.md section 7, and what section 8 adds to it; `listed` are the problems that it lists."""
     counts = outcome.counts
     original = {"name": drop.name, "bytes": facts.file_size, "sha256": drop.sha256, "role": "original"}
-    return {
+    content = {
         "schema_version": SCHEMA_VERSION,
         "job_id": drop.job_id,
         "name": PurePosixPath(drop.name).name,
@@ -72,8 +73,10 @@ def report(drop: Drop, outcome: Outcome, problems: Problems, facts: Facts, liste
         "files": [original, *map(file_facts, outcome.files)],
         "repairs": drop.repairs,
         "duplicate_of": drop.duplicate_of,
+        "dry_run": drop.dry_run,
         "links": f"/v1/imports/jobs/{drop.job_id}",
     }
+    return content | {"rehearsal": dry_run.unasked(drop, outcome)} if drop.dry_run else content
 
 
 def file_facts(file: StagedFile) -> dict[str, Any]:

@@ -38,6 +38,12 @@ class Staging:
         self.files.append(staged)
         return staged
 
+    def take_back(self, role: str) -> None:
+        """Remove the file that was written in this role, if one was."""
+        for file in [one for one in self.files if one.staged.split(".")[0] == role]:
+            (self.folder / file.staged).unlink()
+            self.files.remove(file)
+
 
 def synced_digest(file: BufferedReader) -> str:
     """The SHA-256 of a file, which is made durable meanwhile: that is work for the disk, this for the processor."""
