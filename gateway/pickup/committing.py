@@ -307,7 +307,7 @@ def staged_job(one: Decided) -> StagedJob:
     """The job as the storekeeper takes it. Events that were held for their people are held no longer than that."""
     brought = one.outcome.contributed or Contributed()
     policy = brought.unknown_identity
-    if policy == "hold" and one.drop.decided is not None:
+    if policy == "hold" and one.drop.held_for == "profiles" and one.drop.decided is not None:
         policy = "accept"
     elif policy == "hold" and held_until(one) <= clock.now():
         policy = "reject"

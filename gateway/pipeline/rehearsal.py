@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from gateway.pipeline import dry_run
 from gateway.pipeline.drop import Contributed, Drop, Outcome
+from gateway.pipeline.result_form import errors_max
 from gateway.pipeline.settle import FOLDER, SETTLED, Settling
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def rehearsed(drop: Drop, staging: Path, outcome: Outcome, store: TenantStore | 
     told = dry_run.unasked(drop, outcome, "unreachable")
     facts = None
     if store is not None:
-        facts, waits_for = asked(store, contribution(drop, staging, brought), staging)
+        facts, waits_for = asked(store, contribution(drop, staging, outcome), staging)
         told = dry_run.asked_about(drop, brought, facts, waits_for)
     shutil.rmtree(staging / SETTLED, ignore_errors=True)
     (staging / SETTLED).mkdir()
@@ -56,11 +57,13 @@ def prepared(store: TenantStore, brought: Contribution, scratch: Path) -> Facts:
     return store.prepare(after, [brought], scratch=scratch, write=False).facts[brought.job]
 
 
-def contribution(drop: Drop, staging: Path, brought: Contributed) -> Contribution:
+def contribution(drop: Drop, staging: Path, outcome: Outcome) -> Contribution:
     """The job as the store takes it."""
     from gateway.store import Contribution
 
+    brought, counts = outcome.contributed or Contributed(), outcome.counts
+    may_fail = brought.unknown_identity == "reject"
     return Contribution(
         drop.job_id, drop.feed, drop.as_of, staging / FOLDER, brought.unknown_identity, brought.allow_repeats,
-        brought.accumulating,
+        brought.accumulating, errors_max(drop, counts.total) - counts.rejected if may_fail else None,
     )  # fmt: skip
