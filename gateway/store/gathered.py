@@ -18,7 +18,7 @@ from gateway.store.entries import count_of, is_attribute
 
 # So many attributes of updates are taken at once, and so many rows (stored ones and updates) make a group.
 BATCH_ATTRIBUTES = 2_000_000
-GROUP_ROWS = 200_000
+GROUP_ROWS = 120_000
 # With more attributes than this (about 1 GB), the groups wait in files.
 KEPT_ATTRIBUTES = 15_000_000
 

@@ -44,9 +44,14 @@ class Identities:
         """The change, its files written (unless nothing shall be); the jobs' facts are added to."""
         gathered = Gathered(self.brought, name, self.files, scratch)
         if gathered.count:
-            with ThreadPoolExecutor(WRITERS, "store-writer") as self._writers:
+            with ThreadPoolExecutor(WRITERS, "store-writer") as self._writers, ThreadPoolExecutor(1) as reader:
+                reading = reader.submit(self._read, gathered, 0)
                 for number in range(gathered.groups):
-                    self._resolve_group(gathered, number)
+                    sources, stored = reading.result()
+                    if number + 1 < gathered.groups:
+                        # The next group is read beside the merge of this one.
+                        reading = reader.submit(self._read, gathered, number + 1)
+                    self._resolve_group(gathered, number, sources, stored)
                 self._collect_written()
         return self.change
 
@@ -57,12 +62,15 @@ class Identities:
             return pl.DataFrame(schema=NAMES)
         return pl.concat(self._names).group_by("name").agg(pl.col("at").min()).sort("at", "name")
 
-    def _resolve_group(self, gathered: Gathered, number: int) -> None:
+    def _read(self, gathered: Gathered, number: int) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """The files that a group is about, and what is stored of it."""
+        sources = self._sources(gathered.touched, gathered.groups, number)
+        return sources, self._stored(sources, gathered.groups, number)
+
+    def _resolve_group(self, gathered: Gathered, number: int, sources: pl.DataFrame, stored: pl.DataFrame) -> None:
         parts, groups = gathered.group(number) or [NO_ROWS], gathered.groups
-        sources = self._sources(gathered.touched, groups, number)
         if parts[0] is NO_ROWS and not sources.height:
             return
-        stored = self._stored(sources, groups, number)
         people = people_of(parts, stored)
         # What is not split as finely as the groups is written anew in halves, so that each is in one group.
         home = bucket_of(people["hash"], self.buckets).to_frame("home")
@@ -156,9 +164,11 @@ def people_of(parts: list[pl.DataFrame], stored: pl.DataFrame) -> pl.DataFrame:
     Those that are stored are numbered first and in that order, so that a merge need not sort what is stored.
     """
     people = pl.concat(rows.select(*KEY, "hash") for rows in parts).unique(KEY, maintain_order=True)
-    places = stored.select(KEY).with_row_index("place")
-    found = people.join(places, on=KEY, how="left", maintain_order="left")
-    return found.sort("place", nulls_last=True, maintain_order=True).with_row_index("who")
+    people = people.with_row_index("number")
+    # The larger side is looked through, and the smaller one in the memory.
+    places = stored.select(KEY).with_row_index("place").join(people.select("number", *KEY), on=KEY, how="inner")
+    found = people.join(places.select("number", "place"), on="number", how="left", maintain_order="left")
+    return found.drop("number").sort("place", nulls_last=True, maintain_order=True).with_row_index("who")
 
 
 def numbers_of_stored(stored: pl.DataFrame, people: pl.DataFrame) -> pl.Series:

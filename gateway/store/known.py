@@ -10,6 +10,8 @@ from gateway.store.table import Table
 
 # The identities of companies are known by `companies`, all others by `profiles`.
 COMPANY = "company_id"
+# With as many identities as this for each bucket it is not worth while to look for those in which there are none.
+MANY = 4
 PEOPLE = pl.Schema({"namespace": pl.String, "identity": pl.String})
 
 
@@ -30,8 +32,10 @@ def not_in(people: pl.DataFrame, table: Table, brought: pl.DataFrame) -> pl.Data
     files = table.files()
     if not left.height or not files.height:
         return left
-    buckets = bucket_of(hashes(left), [int(bucket) for bucket in files["partition"]]).unique().cast(pl.String)
-    paths = files.filter(pl.col("partition").is_in(buckets.implode()))["path"]
+    paths = files["path"]
+    if left.height < MANY * files.height:
+        buckets = bucket_of(hashes(left), [int(bucket) for bucket in files["partition"]]).unique().cast(pl.String)
+        paths = files.filter(pl.col("partition").is_in(buckets.implode()))["path"]
     with table.place.reached("read"):
         return left.lazy().join(table.scan(paths, KEY), on=KEY, how="anti").collect(engine="streaming")
 

@@ -1,8 +1,8 @@
 """The store: a million profile rows, half new and half updates, into five million profiles, and a million events.
 
-Beside it bare polars, which reads, joins and writes the same tables and merges nothing; and DuckDB and SQLite, which do
-the same upsert into tables of their own (store_peers.py). Each runs in a process of its own. What is stored before is
-made once, and each run gets its own copy.
+Beside it bare polars, which reads, joins and writes the same tables and merges nothing; polars that writes the same
+rows as the gateway; and DuckDB and SQLite, which do the same upsert into tables of their own (store_peers.py). Each
+runs in a process of its own. What is stored before is made once, and each run gets its own copy.
 """
 
 from __future__ import annotations
@@ -25,13 +25,15 @@ from rich.table import Table
 
 from gateway.engine import ALLOCATOR
 from scripts.benchmarks import store_peers
-from scripts.benchmarks.store_rows import updates, write_events, write_profiles
+from scripts.benchmarks.store_rows import ATTRIBUTES, updates, write_events, write_profiles
 from scripts.benchmarks.tables import spread, table_with
 from scripts.benchmarks.validation_peers import installed
 
 STORED, ROWS = 5_000_000, 1_000_000
 QUICK_STORED, QUICK_ROWS = 40_000, 10_000
 SMALL_ROWS, SMALL_JOBS = 10, 7
+KEY = ["namespace", "identity"]
+CONTESTANTS = ("gateway", "bare polars", "polars that merges")
 Seconds = float
 
 
@@ -39,7 +41,7 @@ def inputs(folder: Path, stored: int, rows: int) -> Path:
     """The folder with what is stored (`store`), the rows that it was made of (`base`), and the job's (`job`)."""
     import polars as pl
 
-    home = folder / f"store-{stored}-{rows}"
+    home = folder / f"store-columns-{stored}-{rows}"
     if (home / "complete").exists():
         return home
     shutil.rmtree(home, ignore_errors=True)
@@ -80,18 +82,69 @@ def committed(store: Path, contribution: Path, sequence: int) -> Seconds:
 
 
 def bare_polars(home: Path, store: Path) -> Seconds:
-    """Read both, join by identity, write all: what a merge cannot do without."""
+    """Read both, join by identity, write all, durably: what a merge cannot do without."""
     import polars as pl
 
     start = time.perf_counter()
-    files = sorted((store / "bench" / "profiles").glob("bucket=*/*.parquet"))
-    old = pl.scan_parquet(files, hive_partitioning=False)
-    new = pl.scan_parquet(home / "job" / "profiles.parquet").rename({"attributes": "new"})
-    joined = old.join(new, on=["namespace", "identity"], how="full", coalesce=True)
-    joined.sink_parquet(store / "joined.parquet", compression="zstd", compression_level=1)
+    new = pl.scan_parquet(home / "job" / "profiles.parquet")
     events = pl.scan_parquet(home / "job" / "events.parquet")
-    events.sink_parquet(store / "events.parquet", compression="zstd", compression_level=1)
+    written(store, profiles=stored_profiles(store).join(new, on=KEY, how="full", coalesce=True), events=events)
     return time.perf_counter() - start
+
+
+def polars_that_merges(home: Path, store: Path) -> Seconds:
+    """As bare polars, but it writes the very rows that the gateway does: attributes with time, job and row.
+
+    It compares nothing: each row of the job has every attribute at a newer time, so that the newer row stands for both.
+    """
+    import polars as pl
+
+    start = time.perf_counter()
+    job, as_of = pl.lit("job-0002"), pl.lit(datetime.now(UTC)).cast(pl.Datetime("us", "UTC"))
+    old, rows = stored_profiles(store), pl.scan_parquet(home / "job" / "profiles.parquet")
+    new = rows.select(*KEY, new=pl.concat_list(pair(name, job) for name in sorted(ATTRIBUTES, key=name_of)))
+    same = pl.col("new").is_null()
+    joined = old.join(new, on=KEY, how="full", coalesce=True).select(
+        *KEY,
+        attributes=pl.coalesce(pl.col("new").cast(old.collect_schema()["attributes"]), "attributes"),
+        created=pl.coalesce("created", as_of), updated=pl.when(same).then("updated").otherwise(as_of),
+        created_by=pl.coalesce("created_by", job), updated_by=pl.when(same).then("updated_by").otherwise(job),
+    )  # fmt: skip
+    events = pl.scan_parquet(home / "job" / "events.parquet").sort("time")
+    written(store, profiles=joined, events=events.with_columns(feed=pl.lit("bench"), job=job, received=as_of))
+    return time.perf_counter() - start
+
+
+def stored_profiles(store: Path) -> Any:
+    import polars as pl
+
+    files = sorted((store / "bench" / "profiles").glob("bucket=*/*.parquet"))
+    return pl.scan_parquet(files, hive_partitioning=False)
+
+
+def written(store: Path, **frames: Any) -> None:
+    """Each as a durable file."""
+    for name, frame in frames.items():
+        path = store / f"{name}.parquet"
+        frame.sink_parquet(path, compression="zstd", compression_level=1)
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+
+
+def name_of(column: str) -> str:
+    """The attribute of a column of the job's file."""
+    return column.partition(":")[2]
+
+
+def pair(column: str, job: Any) -> Any:
+    """An attribute as it is stored: its name, and the value with time, job and row."""
+    import polars as pl
+
+    value = pl.format('"{}"', pl.col(column)) if column.startswith("text:") else pl.col(column)
+    return pl.struct(
+        pl.lit(name_of(column)).alias("key"),
+        pl.struct(value.alias("value"), "time", job.alias("job"), "row").alias("value"),
+    )
 
 
 OURS: dict[str, Callable[[Path, Path], Seconds]] = {
@@ -99,6 +152,7 @@ OURS: dict[str, Callable[[Path, Path], Seconds]] = {
     "gateway": gateway,
     "small": small,
     "bare polars": bare_polars,
+    "polars that merges": polars_that_merges,
 }
 
 
@@ -114,7 +168,7 @@ def run_alone(name: str, home: Path) -> dict[str, float]:
     try:
         shutil.copytree(home / "store", copy, copy_function=os.link, dirs_exist_ok=True)
         command: list[str | Path] = [sys.executable, "-m", "scripts.benchmarks.store", name, home, copy]
-        return run(command, **({} if name == "bare polars" else ALLOCATOR))
+        return run(command, **({} if "polars" in name else ALLOCATOR))
     finally:
         shutil.rmtree(copy)
 
@@ -131,7 +185,7 @@ def compare(pairs: int, folder: Path, *, quick: bool, with_peers: bool = True) -
     """All contestants in turn, and small jobs into the same store."""
     stored, rows = (QUICK_STORED, QUICK_ROWS) if quick else (STORED, ROWS)
     home = inputs(folder, stored, rows)
-    who = {name: lambda name=name: run_alone(name, home) for name in ("gateway", "bare polars")}
+    who = {name: lambda name=name: run_alone(name, home) for name in CONTESTANTS}
     if with_peers:
         who |= {name: lambda name=name: run_peer(name, home, folder) for name in store_peers.PEERS}
     runs: dict[str, list[dict[str, float]]] = {name: [] for name in who}

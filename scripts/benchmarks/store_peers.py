@@ -15,7 +15,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-NAMES = ("Name", "Email", "Phone", "Age", "City", "Plan", "Score", "Company", "Tags", "Last seen")
+# The columns of a job's file: of text, and of JSON as it is.
+NAMES = (
+    "text:Name", "text:Email", "text:Phone", "json:Age", "text:City", "text:Plan", "json:Score", "text:Company",
+    "json:Tags", "text:Last seen",
+)  # fmt: skip
 COLUMNS = [f"{kind}{number}" for number in range(len(NAMES)) for kind in ("v", "t")]
 EVENTS = "namespace, identity, name, type, time, properties, row"
 # Of each attribute the value with the newer time; `profiles` is the stored row, `new` the one that comes.
@@ -33,8 +37,11 @@ def duckdb(path: Path, rows: Path) -> None:
     connection = database.connect(str(path))
     columns = ", ".join(f"v{n} VARCHAR, t{n} TIMESTAMPTZ" for n in range(len(NAMES)))
     connection.execute(f"CREATE TABLE IF NOT EXISTS profiles (namespace VARCHAR, identity VARCHAR, {columns})")
-    values = ", ".join(f"m['{name}'] AS v{n}, time AS t{n}" for n, name in enumerate(NAMES))
-    read = f"SELECT *, map_from_entries(attributes) AS m FROM read_parquet('{rows / 'profiles.parquet'}')"
+    quote = {"text": "'\"'", "json": "''"}
+    values = ", ".join(
+        f'{quote[name[:4]]} || "{name}" || {quote[name[:4]]} AS v{n}, time AS t{n}' for n, name in enumerate(NAMES)
+    )
+    read = f"SELECT * FROM read_parquet('{rows / 'profiles.parquet'}')"
     connection.execute(
         f"MERGE INTO profiles USING (SELECT namespace, identity, {values} FROM ({read})) AS new"
         " ON profiles.namespace = new.namespace AND profiles.identity = new.identity"
@@ -73,12 +80,12 @@ def profiles_of(path: Path) -> Iterator[tuple[Any, ...]]:
     """namespace, identity, and value and time of each attribute."""
     import polars as pl
 
-    frame = pl.scan_parquet(path).with_columns(pl.col("time").to_physical())
-    for part in slices(frame):
-        values = part["attributes"].list.eval(pl.element().struct.field("value")).to_list()
-        for namespace, identity, time_of, found in zip(
-            part["namespace"], part["identity"], part["time"], values, strict=True
-        ):
+    texts = [name for name in NAMES if name.startswith("text:")]
+    frame = pl.scan_parquet(path).with_columns(
+        pl.col("time").to_physical(), *(pl.format('"{}"', pl.col(name)).alias(name) for name in texts)
+    )
+    for part in slices(frame.select("namespace", "identity", "time", *NAMES)):
+        for namespace, identity, time_of, *found in part.iter_rows():
             yield (namespace, identity, *(one for value in found for one in (value, time_of)))
 
 

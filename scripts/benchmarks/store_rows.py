@@ -9,18 +9,19 @@ import polars as pl
 
 START = datetime(2024, 1, 1, tzinfo=UTC)
 BLOCK_ROWS = 250_000
-# Attributes as partners have them: of few values, of many, and of one for each.
+# Attributes as partners have them: of few values, of many, and of one for each. As the pipeline leaves them for the
+# store each is a column, of text or of JSON.
 ATTRIBUTES = {
-    "Name": '"Person {}"',
-    "Email": '"person-{}@example.com"',
-    "Phone": '"0207946{}"',
-    "Age": "{}",
-    "City": '"City {}"',
-    "Plan": '"plan-{}"',
-    "Score": "{}.5",
-    "Company": '"Company {}"',
-    "Tags": '["tag-{}","imported"]',
-    "Last seen": '"2024-01-01T00:00:{}Z"',
+    "text:Name": "Person {}",
+    "text:Email": "person-{}@example.com",
+    "text:Phone": "0207946{}",
+    "json:Age": "{}",
+    "text:City": "City {}",
+    "text:Plan": "plan-{}",
+    "json:Score": "{}.5",
+    "text:Company": "Company {}",
+    "json:Tags": '["tag-{}", "imported"]',
+    "text:Last seen": "2024-01-01T00:00:{}Z",
 }
 KINDS = {
     "Age": 80, "City": 500, "Plan": 4, "Score": 1_000, "Company": 5_000, "Tags": 50, "Last seen": 60,
@@ -31,17 +32,17 @@ def profile_rows(numbers: pl.Series, salt: int) -> pl.DataFrame:
     """The rows of these people; another salt gives other values, at a later time."""
     number = pl.col("number")
 
-    def value(name: str) -> pl.Expr:
+    def value(column: str) -> pl.Expr:
+        name = column.partition(":")[2]
         seed = (number * 7 + salt) % KINDS[name] if name in KINDS else number + salt
-        return pl.format(ATTRIBUTES[name], seed)
+        return pl.format(ATTRIBUTES[column], seed)
 
-    pairs = [pl.struct(key=pl.lit(name), value=value(name)) for name in ATTRIBUTES]
     return numbers.to_frame("number").select(
         namespace=pl.lit("identity"),
         identity=pl.format("person-{}", number),
         time=pl.lit(START + timedelta(days=salt)).cast(pl.Datetime("us", "UTC")) + pl.duration(milliseconds=number),
         row=pl.int_range(1, pl.len() + 1, dtype=pl.Int64),
-        attributes=pl.concat_list(pairs),
+        **{name: value(name) for name in ATTRIBUTES},
     )
 
 

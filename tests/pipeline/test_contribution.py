@@ -14,6 +14,7 @@ import pytest
 from gateway import contracts
 from gateway.contracts import Contract
 from gateway.contracts.model import parse
+from gateway.pipeline import contribution
 from gateway.pipeline.contribution import EVENT_ROWS, JSON_OF, PROFILE_ROWS, TEXT_OF
 from gateway.pipeline.drop import Contributed, Outcome
 from gateway.pipeline.members import PAIRS
@@ -232,6 +233,20 @@ def test_properties_do_not_depend_on_the_order_of_columns_and_keep_their_types(b
     csv = brings("b,evtName,a,identity\n1,e,x,ann\n", "clevertap-events").events
     ndjson = brings('{"evtName":"e","b":1,"a":{"z":null},"identity":"ann"}', "clevertap-events", name="a.ndjson").events
     assert [row["properties"] for row in csv + ndjson] == ['{"a": "x", "b": "1"}', '{"a": {"z": null}, "b": 1}']
+
+
+@pytest.mark.parametrize("columns_max", [256, 1])
+def test_attributes_are_the_same_as_columns_and_as_pairs(
+    brings: Brings, monkeypatch: pytest.MonkeyPatch, columns_max: int
+) -> None:
+    """Names that are alike but for their case, or are like ours; values that JSON escapes."""
+    monkeypatch.setattr(contribution, "COLUMNS_MAX", columns_max)
+    body = 'identity,plan,Plan,row,text:plan\nann,a,,"say ""x""",\nbob,null,b\tc,\\,é\n'
+    found = brings(body, "clevertap-profiles").profiles
+    assert [row["attributes"] for row in found] == [
+        {"plan": '"a"', "row": '"say \\"x\\""'},
+        {"plan": '"null"', "Plan": '"b\\tc"', "row": '"\\\\"', "text:plan": '"é"'},
+    ]
 
 
 ORDERS = """

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from gateway import clock, contracts
 from gateway.contracts import Contract
 from gateway.contracts.model import parse
-from gateway.pipeline import handover
+from gateway.pipeline import contribution, handover
 from gateway.pipeline.drop import Contributed, Drop, Outcome, Suspect
 from gateway.pipeline.process import process
 from tests.contributions import left
@@ -41,7 +41,8 @@ from tests.pipeline.test_properties import CASES
 # Each example is processed four times, in chunks of two rows.
 relaxed = settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
 Tables = dict[str, list[dict[str, Any]]]
-SMALL = ((handover, "HELD_BYTES", 600), (handover, "RANGE_BYTES", 3000))
+# Chunks with more columns than that leave pairs, others a column for each attribute.
+SMALL = ((handover, "HELD_BYTES", 600), (handover, "RANGE_BYTES", 3000), (contribution, "COLUMNS_MAX", 2))
 
 
 @pytest.fixture(autouse=True)
