@@ -354,6 +354,28 @@ def m005_dry_runs(db: sqlite_utils.Database) -> None:
         db.execute(statement)
 
 
+@ledger_migrations()
+def m006_columns(db: sqlite_utils.Database) -> None:
+    statements = f"""
+    CREATE TABLE column_changes (            -- of the files of a feed
+        tenant TEXT NOT NULL,
+        feed TEXT NOT NULL,
+        name TEXT NOT NULL,
+        job_id TEXT NOT NULL REFERENCES jobs(id),
+        change TEXT NOT NULL CHECK (change IN ('added', 'removed')),
+        at TEXT NOT NULL {TIME.format("at")},
+        PRIMARY KEY (tenant, feed, name, at, job_id)
+    ) STRICT, WITHOUT ROWID;
+    CREATE VIEW feed_columns AS -- as they are now: each since its newest change
+        SELECT tenant, feed, name, max(at) AS since, job_id, change
+        FROM column_changes
+        GROUP BY tenant, feed, name
+        HAVING change = 'added';
+    """  # noqa: S608 - only a constraint of our own is put in.
+    for statement in split(statements):
+        db.execute(statement)
+
+
 def split(script: str) -> list[str]:
     """The statements of a script. `executescript` would commit the migration's own transaction."""
     statements: list[str] = []

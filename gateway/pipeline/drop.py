@@ -131,6 +131,7 @@ class Outcome:
     """What a pipeline run returns. `files` are in the order of their publication: the report is last.
 
     `contributed` is None for a job that brings nothing to a store: it failed, repeats another one, or there is none.
+    `columns` are those of the header (`has_header`), else the names in NDJSON records that the contract does not have.
     """
 
     job_id: str
@@ -146,6 +147,8 @@ class Outcome:
     duplicate_of: str | None = None
     repairs: str | None = None
     contributed: Contributed | None = None
+    columns: tuple[str, ...] = ()
+    has_header: bool = False
 
     @property
     def elapsed_time(self) -> float:
@@ -172,6 +175,7 @@ class Outcome:
                 "files": tuple(StagedFile(**file) for file in plain["files"]),
                 "reason_for_failure": tuple(plain["reason_for_failure"]),
                 "contributed": contributed_from(plain.get("contributed")),
+                "columns": tuple(plain["columns"]),
             }
         )
 

@@ -173,6 +173,8 @@ def conclude(drop: Drop, source: Source, judged: Judged, out: Staging, problems:
         time_columns=judged.tallies.times.told(),
         properties=properties_of(drop, columns),
         histogram=spread(done.frame, TIME),
+        columns=tuple(judged.header.names or sorted(judged.further)),
+        has_header=bool(judged.header.names),
     )
     return Concluded(counts, facts, left_out=left_out_of(judged.good, done), rejected=[judged.rejected[ROW].to_numpy()])
 
@@ -230,7 +232,7 @@ def finish(
     outcome = Outcome(
         drop.job_id, "failed" if reasons else "completed", started, clock.now(), counts, tuple(out.files),
         drop.contract.name, drop.contract.sha256, reports.most_first(problems.by_code), reasons,
-        drop.duplicate_of, drop.repairs, contributed,
+        drop.duplicate_of, drop.repairs, contributed, facts.columns, facts.has_header,
     )  # fmt: skip
     content = reports.report(drop, outcome, problems, facts, listed)
     if contributed and contributed.rows:

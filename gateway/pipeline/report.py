@@ -25,7 +25,7 @@ class Facts:
     """What the pipeline learnt of a drop beside its counts.
 
     order: first and last time of the accepted rows, and how many rows were out of order. histogram: their times, for
-    the page only.
+    the page only. columns: as `Outcome` has them.
     """
 
     file_size: int
@@ -33,6 +33,8 @@ class Facts:
     time_columns: list[dict[str, Any]] = field(default_factory=list)
     properties: Mapping[str, Any] = field(default_factory=lambda: {"created": [], "changed": [], "blanked": 0})
     histogram: Histogram | None = None
+    columns: tuple[str, ...] = ()
+    has_header: bool = False
 
 
 def report(drop: Drop, outcome: Outcome, problems: Problems, facts: Facts, listed: pl.DataFrame) -> dict[str, Any]:

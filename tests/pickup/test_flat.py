@@ -46,7 +46,9 @@ def test_every_statement_on_a_drops_way_goes_by_an_index(
             site.upload(f"{number}.csv", EVENTS, "events")
             site.upload(f"same-{number}.csv", feed="repeats")
         until(lambda: ended(site.settings.ledger_path) == 6)
-    statements = {one for one in statements if READS.match(one) and "sqlite_master" not in one}
+    # Its columns are asked for with the first file of a feed, not with each.
+    left_out = ("sqlite_master", "feed_columns")
+    statements = {one for one in statements if READS.match(one) and not any(name in one for name in left_out)}
     assert len(statements) > 20
     assert any("UPDATE commits" in one for one in statements) == has_store
     assert walks(site.settings.ledger_path, statements) == []

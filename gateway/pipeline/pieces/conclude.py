@@ -52,6 +52,8 @@ def conclude(drop: Drop, source: Source, judged: Judged, spool: Spool, out: Stag
         time_columns=judged.tallies.times.told(),
         properties=properties_of(drop, columns),
         histogram=spread_over(partial(series, moments)),
+        columns=tuple(judged.header.names or sorted(judged.further)),
+        has_header=bool(judged.header.names),
     )
     return Concluded(counts, facts, left_out=done.left_out, rejected=spool.rejected.parts())
 
