@@ -32,11 +32,13 @@ from gateway.storekeeping import Commit, Resolved, StagedJob, jobs_of
 
 log = structlog.get_logger()
 
-TOGETHER_MAX = 100
+TOGETHER_MAX = 400
 """Jobs of one commit; and, but for a single job that has more, their rows."""
 ROWS_TOGETHER_MAX = 1_000_000
 GATHER_SECONDS = 0.3
-"""So long decided jobs wait for others of their tenant that are coming: a commit costs as much as twenty jobs."""
+GATHER_TIMES, GATHER_SECONDS_MAX = 3, 10.0
+"""So long decided jobs wait for others of their tenant that are coming: a commit costs as much as twenty jobs, and in
+a large store, of which it rewrites what it touches, more. So at least three times as long as the last one took."""
 PAUSE_SECONDS = 0.5
 PAUSE_SECONDS_MAX = 60.0
 """The pause after a failure doubles up to this."""
@@ -69,6 +71,8 @@ class Committer:
         self._line: deque[str] = deque()
         self._gathering: dict[str, float] = {}
         """Until when the jobs of a tenant wait for more of them."""
+        self._took: dict[str, float] = {}
+        """The seconds of a tenant's last commit."""
         self._paused_until: dict[str, float] = {}
         self._failures: Counter[str] = Counter()
         self._stopping = False
@@ -94,7 +98,7 @@ class Committer:
         with self._news:
             waiting = self._waiting[decided.job.tenant]
             if not waiting:
-                self._gathering[decided.job.tenant] = time.monotonic() + GATHER_SECONDS
+                self._gather(decided.job.tenant)
             waiting.append(decided)
         self._line_up(decided.job.tenant)
 
@@ -146,6 +150,10 @@ class Committer:
                     return None
                 self._news.wait(min(begins.values()) - now if begins else None)
 
+    def _gather(self, tenant: str) -> None:
+        seconds = max(GATHER_SECONDS, min(GATHER_TIMES * self._took.get(tenant, 0.0), GATHER_SECONDS_MAX))
+        self._gathering[tenant] = time.monotonic() + seconds
+
     def _begins_at(self, tenant: str) -> float:
         """When the next commit of a tenant may begin."""
         pause = self._paused_until.get(tenant, 0.0)
@@ -159,14 +167,16 @@ class Committer:
             try:
                 # Upkeep, reset and backup by a command wait meanwhile, and are waited for.
                 with writing(self._data_dir, tenant):
+                    began = time.monotonic()
                     self._commit_of(tenant)
+                    self._took[tenant] = time.monotonic() - began
                     self._failures.pop(tenant, None)
                     self._tend(tenant)
             except Exception as error:  # Whatever it is, the thread is needed by the other tenants.
                 self._fail(tenant, error)
             with self._news:
                 if self._waiting[tenant]:
-                    self._gathering[tenant] = time.monotonic() + GATHER_SECONDS
+                    self._gather(tenant)
                     self._line_up(tenant)
 
     def _tend(self, tenant: str) -> None:
