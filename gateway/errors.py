@@ -5,6 +5,10 @@ GatewayError
 │   └── ContractError  a contract that cannot be loaded or compiled
 ├── LedgerError        the ledger cannot be opened, or a row is not in the state that was asked for
 ├── AlreadyServing     another gateway holds the data directory
+├── StoreError         the store cannot take or give what was asked for
+│   ├── StoreUnreachable  its disk or service does not answer: what waits for it waits on
+│   └── StoreContended    somebody else has written to a table in the meantime: resolve and try again
+├── ResetRefused       a tenant that must not be reset, or not now
 ├── BackupError        a backup that cannot be taken, or that must not be trusted
 ├── UploadRefused      an SFTP request that the gateway turns away, told to the client in words
 ├── DropRefused        a whole drop turned away: the partner's report says why
@@ -38,8 +42,28 @@ class AlreadyServing(GatewayError):
     """Another gateway process holds the lock of this data directory."""
 
 
+class ResetRefused(GatewayError):
+    """A tenant is not reset: it is none for tests, or something of it is under way. Nothing was changed."""
+
+
 class BackupError(GatewayError):
     """A backup cannot be taken or restored; the message names the file and says what to do."""
+
+
+class StoreError(GatewayError):
+    """The store cannot take or give what was asked for; nothing was lost. `hint` says what to do about it."""
+
+    def __init__(self, message: str, *, hint: str) -> None:
+        super().__init__(f"{message} {hint}")
+        self.hint = hint
+
+
+class StoreUnreachable(StoreError):
+    """The disk or the service that holds the store does not answer, or not as it should."""
+
+
+class StoreContended(StoreError):
+    """Somebody else has written to a table between the look at it and the commit."""
 
 
 class UploadRefused(GatewayError):

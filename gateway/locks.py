@@ -16,6 +16,8 @@ from gateway.errors import AlreadyServing
 
 SERVING = "gateway.lock"
 KEEPING = "keep.lock"
+WRITING = "store.locks"
+"""A folder with a lock for each tenant: who holds it writes to the tenant's store."""
 RESTORING = "restore.unfinished"
 """Stands in a data directory from the first file of a restore to the last."""
 
@@ -55,7 +57,26 @@ def serving_process(data_dir: Path) -> str | None:
 @contextmanager
 def keeping(data_dir: Path, *, wait: bool) -> Iterator[bool]:
     """Sweep or back up, never both at once: True when the lock was had. With `wait` it is waited for."""
-    with (data_dir / KEEPING).open("a") as lock:
+    with locked(data_dir / KEEPING, wait=wait) as had:
+        yield had
+
+
+@contextmanager
+def writing(data_dir: Path, tenant: str, *, wait: bool = True) -> Iterator[bool]:
+    """Write to a tenant's store, one of all processes at a time: True when the lock was had.
+
+    A commit holds it from the look at the tables to the last entry in their logs; so do upkeep, reset and backup.
+    """
+    folder = data_dir / WRITING
+    folder.mkdir(mode=0o750, exist_ok=True)
+    with locked(folder / tenant, wait=wait) as had:
+        yield had
+
+
+@contextmanager
+def locked(path: Path, *, wait: bool) -> Iterator[bool]:
+    """Hold the lock of a file: True when it was had. With `wait` it is waited for."""
+    with path.open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError:

@@ -29,6 +29,7 @@ from gateway.retention.sweeping import Sweeping
 from gateway.sftp.listener import SftpListener
 from gateway.sftp.process import FOLLOW_SECONDS, be_fair
 from gateway.sftp.processes import Processes
+from gateway.storekeeper import Storekeeper
 
 log = structlog.get_logger()
 
@@ -56,10 +57,11 @@ async def serve(live: LiveSettings, engine: Engine, announce: Announce) -> None:
         make_folders(settings)
         check_data_dir(settings)
         ledger = Ledger(settings.ledger_path)
+        keeper = keeper_of(settings)
         stopping = stop_on_signals(engine)
         try:
             await asyncio.to_thread(write_samples, settings)
-            pickup = Pickup(live, ledger, engine)
+            pickup = Pickup(live, ledger, engine, keeper)
             await asyncio.to_thread(pickup.finish_earlier)
             beside = (Alarm(live, ledger), Sweeping(live, ledger))
             for thread in beside:
@@ -72,6 +74,8 @@ async def serve(live: LiveSettings, engine: Engine, announce: Announce) -> None:
                     await asyncio.to_thread(thread.stop)
         finally:
             engine.stop()
+            if keeper is not None:
+                keeper.stop()
             ledger.close()
     log.info("stopped")
 
@@ -114,6 +118,12 @@ def listener_of(live: LiveSettings, ledger: Ledger, pickup: Pickup, lock: int) -
     if live.current.gateway.sftp.processes == 1:
         return SftpListener(live, ledger, pickup)
     return Processes(live, ledger, pickup, lock)
+
+
+def keeper_of(settings: Settings) -> Storekeeper | None:
+    """Who takes jobs into the store; nobody where there is none."""
+    store = settings.gateway.store
+    return Storekeeper(settings.store_url, store.options) if store.enabled else None
 
 
 def holding_names(settings: Settings) -> AbstractContextManager[None]:

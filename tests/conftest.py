@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.ledger.states import DRY_RUN_FOLDER
 from gateway.sftp import host_keys
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -59,6 +60,11 @@ def made_once() -> dict[str, bytes]:
         for kind in ("ed25519", "rsa"):
             host_keys.make(Path(folder) / f"ssh_host_{kind}_key", kind)
         return {path.name: path.read_bytes() for path in Path(folder).iterdir()}
+
+
+def standing(inbox: Path) -> list[str]:
+    """The names in an inbox, but for the folder for dry runs, which is always there."""
+    return sorted({path.name for path in inbox.iterdir()} - {DRY_RUN_FOLDER})
 
 
 def command(*arguments: str | Path) -> Sequence[str]:

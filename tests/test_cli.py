@@ -14,7 +14,7 @@ from gateway.cli import COMMANDS, Commands
 from gateway.cli import gateway as root_command
 from tests.conftest import Run
 
-HEAVY = ("polars", "numpy", "asyncssh", "paramiko", "sqlite_utils", "watchdog", "pydantic")
+HEAVY = ("polars", "numpy", "asyncssh", "paramiko", "sqlite_utils", "watchdog", "pydantic", "deltalake")
 
 
 def test_help_names_every_command(gateway: Run) -> None:

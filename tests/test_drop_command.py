@@ -155,6 +155,17 @@ def test_a_file_that_is_refused_exits_with_2_and_says_why(drop: Drop, tmp_path: 
     assert "wrong_case_column" in done.stdout
 
 
+def test_a_dry_run_shows_what_would_come_of_a_file_and_the_file_itself_is_no_repeat_of_it(
+    drop: Drop, tmp_path: Path
+) -> None:
+    (tmp_path / "tried.csv").write_text("identity,Name\n31,Ann\n32,Bob\n")
+    tried = drop("tried.csv", "--wait", "--dry-run")
+    assert (tried.returncode, "dry run, all rows would be accepted" in tried.stdout) == (0, True), tried.stderr
+    assert "profiles that would be: 2 created, 0 updated, 0 unchanged" in tried.stdout
+    real = drop("tried.csv", "--wait", "--json")
+    assert (json.loads(real.stdout)["store"]["created"], json.loads(real.stdout)["duplicate_of"]) == (2, None)
+
+
 def test_json_is_the_report_of_the_bytes_that_were_sent(drop: Drop, tmp_path: Path) -> None:
     file = written(tmp_path / "as-json.csv", GOOD + "1003,Ann,1\n")
     done = drop(file, "--wait", "--json")

@@ -14,12 +14,15 @@ LAYERS = (
     {"__main__"},
     {"cli"},
     {"serve"},
-    {"backup"},
+    {"backup", "reset"},
     {"alarm", "retention"},
     {"sftp"},
     {"pickup"},
+    {"storekeeper"},
+    {"storekeeping"},
     {"engine"},
     {"pipeline"},
+    {"store"},
     {"contracts"},
     {"ledger"},
     {"allowance", "exposure", "log"},
@@ -29,7 +32,7 @@ LAYERS = (
 )
 RANK = {part: rank for rank, parts in enumerate(LAYERS) for part in parts}
 
-PURE = {"pipeline", "contracts"}
+PURE = {"pipeline", "contracts", "store"}
 NOT_IN_PURE = {
     "gateway.ledger",
     "sqlite3",
@@ -38,7 +41,7 @@ NOT_IN_PURE = {
     "asyncssh",
     "paramiko",
     "socket",
-    "urllib",
+    "urllib.request",
     "http",
 }
 SQL = {"sqlite3", "sqlite_utils"}
@@ -118,7 +121,7 @@ def test_imports_point_downwards_only() -> None:
     assert upward == []
 
 
-def test_pipeline_and_contracts_know_no_network_no_sql_and_no_event_loop() -> None:
+def test_pipeline_contracts_and_store_know_no_network_no_sql_and_no_event_loop() -> None:
     assert [str(found) for found in all_imports() if found.part in PURE and is_of(found.module, NOT_IN_PURE)] == []
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 TESTS = Path(__file__).parent
-BUILT = {"rules"}
+BUILT = {"rules", "store"}
 
 
 def owners() -> dict[str, str]:

@@ -80,6 +80,12 @@ def test_the_benchmark_of_the_start_runs(tmp_path: Path) -> None:
     assert [result["what"] for result in benchmark("start", tmp_path)] == ["--help", "serve, first", "serve, again"]
 
 
+def test_the_benchmark_of_the_store_runs(tmp_path: Path) -> None:
+    large, small = benchmark("store", tmp_path)
+    assert sorted(large["who"]) == ["bare polars", "gateway", "polars that merges"]
+    assert all(one["seconds"] > 0 for result in (large, small) for one in result["who"].values())
+
+
 def test_the_benchmark_of_memory_runs(tmp_path: Path) -> None:
     runs = [run for result in benchmark("memory", tmp_path) for run in result["runs"]]
     assert len(runs) == 4
@@ -122,8 +128,9 @@ def test_without_root_the_missing_programs_are_named(tmp_path: Path) -> None:
 
 @pytest.mark.timeout(300)
 def test_run_once_shows_reports_that_came_over_sftp(gateway: Run, tmp_path: Path) -> None:
+    """The second time the events are stored already."""
     demo = tmp_path / "a demo"
-    for generation in (1, 2):
+    for generation, events, clicks in ((1, "4 accepted", "3 accepted"), (2, "4 duplicate", "1 accepted, 2 duplicate")):
         done = subprocess.run(
             [ROOT / "scripts" / "run", "--once", "--port", "0"],
             env=environment(demo), capture_output=True, text=True, check=False, timeout=250,
@@ -131,9 +138,9 @@ def test_run_once_shows_reports_that_came_over_sftp(gateway: Run, tmp_path: Path
         assert done.returncode == 0, done.stdout + done.stderr
         assert "clevertap-profiles.csv: completed, some rows rejected (3 rows, 2 accepted, 1 rejected)" in done.stdout
         assert "phone_not_digits" in done.stdout
-        assert "clevertap-events.csv: completed, all rows accepted (4 rows, 4 accepted)" in done.stdout
+        assert f"clevertap-events.csv: completed, all rows accepted (4 rows, {events})" in done.stdout
         assert "userpilot-import.ndjson: completed, all rows accepted (2 rows, 2 accepted)" in done.stdout
-        assert "userpilot-import.csv: completed, all rows accepted (3 rows, 3 accepted)" in done.stdout
+        assert f"userpilot-import.csv: completed, all rows accepted (3 rows, {clicks})" in done.stdout
         jobs = json.loads(gateway("jobs", "--json", "--config", demo).stdout)
         assert [job["status"] for job in jobs] == ["completed"] * 4 * generation
 

@@ -127,3 +127,11 @@ def test_control_characters_of_a_partner_do_not_reach_the_terminal() -> None:
     assert "\x1b" not in said
     assert "\x07" not in said
     assert "a\N{REPLACEMENT CHARACTER}b" in said
+
+
+def test_what_the_store_made_of_the_rows_is_said() -> None:
+    store = {"created": 1200, "updated": 3, "unchanged": 0, "events": 7, "unknown_identities": 0}
+    text = shown(report(store=store))
+    assert "profiles: 1,200 new, 3 updated, 0 with nothing to change" in text
+    assert "events: 7 stored" in text
+    assert "profiles" not in shown(report(store=store | {"created": 0, "updated": 0}))

@@ -16,9 +16,10 @@ from pathlib import Path
 from gateway import __version__, clock, durable
 from gateway.backup import manifest
 from gateway.backup.copying import copy, sync_folders
+from gateway.backup.stored import StoredFiles, alone_in_the_store, pin_store
 from gateway.config import Settings
 from gateway.errors import BackupError
-from gateway.ledger import Ledger, copies, drops, jobs, uploads
+from gateway.ledger import Ledger, commits, copies, drops, jobs, uploads
 from gateway.ledger.drops import DropRow
 from gateway.ledger.uploads import UploadRow
 from gateway.locks import keeping
@@ -83,11 +84,14 @@ def refuse_full(target: Path) -> None:
 def copy_all(settings: Settings, ledger: Ledger, folder: Path) -> Backup:
     backup = Backup()
     (folder / "data").mkdir()
-    copied, pins = snapshot(settings, ledger, folder / "data" / "ledger.db", backup)
+    copied, pins, stored = snapshot(settings, ledger, folder / "data" / "ledger.db", backup)
     try:
+        copy_store(stored, folder, backup)
         copy_originals(settings, copied, pins, folder, backup)
         copy_uploads(settings, ledger, copied, pins, folder, backup)
         copy_results(settings, copied, folder, backup)
+        for commit in commits.unfinished(copied):
+            commits.cut(copied, commit, CUT)
         for job in jobs.begun(copied):
             jobs.return_to_queue(copied, job.id, CUT, clock.now())
         for upload in uploads.open_uploads(copied):
@@ -104,19 +108,28 @@ def copy_all(settings: Settings, ledger: Ledger, folder: Path) -> Backup:
     return backup
 
 
-def snapshot(settings: Settings, live: Ledger, path: Path, backup: Backup) -> tuple[Ledger, dict[str, Path]]:
-    """A copy of the ledger of one moment, and the pins of the files that may move, by the id of drop or upload."""
+def snapshot(
+    settings: Settings, live: Ledger, path: Path, backup: Backup
+) -> tuple[Ledger, dict[str, Path], StoredFiles]:
+    """A copy of the ledger of one moment, and the pins of the files that may move, by the id of drop or upload.
+
+    No commit is under way in that moment, so that the store's files are those that this ledger knows of.
+    """
     deadline = time.monotonic() + SNAPSHOT_SECONDS_MAX
     while True:
         path.unlink(missing_ok=True)
-        live.copy_to(path)
+        with alone_in_the_store(settings):
+            live.copy_to(path)
+            # After the ledger: the store may have what the ledger does not know of, never the other way round.
+            stored = pin_store(settings)
         copied = Ledger(path)
         pins, missing, moved = pin_all(settings, live, copied)
         if not moved:
             backup.warnings += [
                 f"{one.tenant}/{one.feed}/{one.path}: the file of drop {one.id} is not there" for one in missing
             ]
-            return copied, pins
+            backup.warnings += stored.warnings
+            return copied, pins, stored
         copied.close()
         if time.monotonic() > deadline:
             raise BackupError("the files in the inboxes are renamed and replaced too fast; try again in a while")
@@ -148,6 +161,11 @@ def pin_upload(settings: Settings, upload: UploadRow) -> Path | None:
         return pin_file(settings, spool_path(settings, upload.id), upload.id, None, None)
     path = inbox(settings, upload.tenant, upload.feed) / upload.path
     return pin_file(settings, path, upload.id, None, upload.bytes)
+
+
+def copy_store(stored: StoredFiles, folder: Path, backup: Backup) -> None:
+    for path, pin in stored.pins.items():
+        backup.add(pin, folder, f"data/store/{path}")
 
 
 def copy_originals(settings: Settings, copied: Ledger, pins: dict[str, Path], folder: Path, backup: Backup) -> None:

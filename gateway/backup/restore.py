@@ -20,7 +20,7 @@ from gateway.locks import RESTORING, alone_in
 from gateway.pickup.claim import place_of
 from gateway.pickup.folder import make_durably
 
-DATA = ("ledger.db", "ledger.db-wal", "ledger.db-shm", "spool", "tenants")
+DATA = ("ledger.db", "ledger.db-wal", "ledger.db-shm", "spool", "tenants", "store")
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ INTERRUPTED: Final = 130
 # name: (where the command is, what it does)
 COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "init": ("gateway.cli.init:init", "Make a working directory: gateway.toml, tenants/, data/, host keys."),
-    "tenant": ("gateway.cli.tenant:tenant", "Add and list tenants; disable and enable them."),
+    "tenant": ("gateway.cli.tenant:tenant", "Add and list tenants; disable and enable them; reset one for tests."),
     "user": ("gateway.cli.user:user", "Add users, the logins of a tenant; disable and enable them."),
     "feed": ("gateway.cli.feed:feed", "Add and list feeds, the drop folders of a tenant."),
     "contract": ("gateway.cli.contract:contract", "Show and check contracts, what files must look like."),
@@ -36,6 +36,9 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "drops": ("gateway.cli.drops:drops", "List drops, or show one and all that happened to it."),
     "release": ("gateway.cli.drops:release", "Let a held drop go on as it is; try a quarantined one again."),
     "withdraw": ("gateway.cli.drops:withdraw", "Take back a drop that is not processed yet."),
+    "profile": ("gateway.cli.profile:profile", "Show what is stored of somebody, and where it came from."),
+    "events": ("gateway.cli.events:events", "List the events of a tenant."),
+    "store": ("gateway.cli.store:store", "Show how large the store is; keep it small."),
     "audit": ("gateway.cli.audit:audit", "List who did what, from where, and with what result."),
     "bans": ("gateway.cli.bans:bans", "List the addresses and users that are refused for now."),
     "unban": ("gateway.cli.bans:unban", "Let an address or a user log in again."),
@@ -51,7 +54,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
 
 # Those that change something, and leave a word in the audit.
 RECORDED: Final = frozenset(
-    {"tenant", "user", "feed", "requeue", "release", "withdraw", "host-keys", "backup", "restore"}
+    {"tenant", "user", "feed", "requeue", "release", "withdraw", "host-keys", "backup", "restore", "store"}
 )
 
 

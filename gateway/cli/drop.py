@@ -19,6 +19,7 @@ from gateway.cli.listing import harmless, plainly, wide_console
 from gateway.cli.partner import Address, Login, Partner, Sent, connect
 from gateway.cli.show_report import REFUSED, Report, exit_code, show
 from gateway.errors import TurnedAway
+from gateway.ledger.states import DRY_RUN_FOLDER
 
 ADDRESS: Final = re.compile(r"(?P<user>[^@]+)@(?P<host>\[[^]]+\]|[^:@\[\]]+)(:(?P<port>\d{1,5}))?")
 PORT: Final = 2222
@@ -71,6 +72,7 @@ class AddressType(click.ParamType[Address]):
     type=click.Choice(("done_marker", "sha256")),
     help="Upload this beside each file, for a feed that asks for it: <name>.done or <name>.sha256.",
 )
+@click.option("--dry-run", is_flag=True, help="Only try the files: the reports say what would come of them.")
 @click.option("--wait", is_flag=True, help="Wait for each file's report, and show it.")
 @click.option(
     "--timeout",
@@ -93,6 +95,7 @@ def drop(
     accept_new: bool,
     password_stdin: bool,
     proof: str | None,
+    dry_run: bool,
     wait: bool,
     timeout_seconds: float,
     as_json: bool,
@@ -110,11 +113,12 @@ def drop(
     login = Login(key, password, ask)
     try:
         with connect(address, login, host_keys) as partner:
-            sent = [deliver(partner, file, feed, proof) for file in files]
+            folder = f"{feed}/{DRY_RUN_FOLDER}" if dry_run else feed
+            sent = [deliver(partner, file, folder, proof) for file in files]
             deadline = time.monotonic() + timeout_seconds
             if wait:
                 click.echo(f"Waiting for {'the report' if len(sent) == 1 else f'{len(sent)} reports'} ...", err=True)
-                code = max(tell(partner.report(one, feed, deadline, tell_held), as_json) for one in sent)
+                code = max(tell(partner.report(one, folder, deadline, tell_held), as_json) for one in sent)
             else:
                 code = max(tell_sent(one, as_json) for one in sent)
     except TurnedAway as error:
@@ -123,15 +127,15 @@ def drop(
     ctx.exit(code)
 
 
-def deliver(partner: Partner, file: Path, feed: str, proof: str | None) -> Sent:
-    """Drop one file, and what proves it; a terminal shows how far it is."""
+def deliver(partner: Partner, file: Path, folder: str, proof: str | None) -> Sent:
+    """Drop one file into a folder of the inbox, and what proves it; a terminal shows how far it is."""
     console = Console(stderr=True)
     columns = (TextColumn("{task.fields[name]}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task("", total=file.stat().st_size, name=file.name)
-        sent = partner.drop(file, feed, lambda done, total: progress.update(bar, completed=done))
+        sent = partner.drop(file, folder, lambda done, total: progress.update(bar, completed=done))
     if proof is not None:
-        partner.prove(sent, feed, proof)
+        partner.prove(sent, folder, proof)
     return sent
 
 

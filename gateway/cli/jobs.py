@@ -69,7 +69,8 @@ def job(job_id: str, as_json: bool, root: Path) -> None:
     with opened_ledger(root) as ledger:
         found = ledger_jobs.find(ledger, job_id)
         drop = ledger_drops.get(ledger, found.drop_id)
-        transitions = history(ledger, found.id, drop.id, *([drop.upload_id] if drop.upload_id else []))
+        commit = f"{found.tenant}/{found.commit_sequence}" if found.commit_sequence else None
+        transitions = history(ledger, *[one for one in (found.id, drop.id, drop.upload_id, commit) if one])
     show_one(found.to_dict(), job_facts(found), transitions, as_json)
 
 
@@ -142,7 +143,7 @@ def print_jobs(found: list[JobRow]) -> None:
             shown_time(one.uploaded_on),
             f"{one.tenant}/{one.feed}",
             harmless(one.filename),
-            Text(one.status, STYLES.get(one.status, "cyan")),
+            Text(shown_status(one), STYLES.get(one.status, "cyan")),
             f"{one.total_rows:,}",
             Text(f"{one.rejected_rows:,}", "yellow" if one.rejected_rows else ""),
             one.id[:ID_SHOWN],
@@ -156,7 +157,7 @@ def job_line(found: JobRow) -> tuple[str, ...]:
         found.tenant,
         found.feed,
         found.filename,
-        found.status,
+        shown_status(found),
         f"{found.total_rows:,}",
         f"{found.accepted_rows:,}",
         f"{found.rejected_rows:,}",
@@ -182,11 +183,17 @@ def job_facts(found: JobRow) -> list[tuple[str, Any]]:
         ("rows", counts),
         ("problems", problems),
         ("failed because", "; ".join(found.reason_for_failure)),
+        ("store", f"commit {found.commit_sequence} of the tenant" if found.commit_sequence else None),
+        ("dry run", "nothing of it is stored" if found.dry_run else None),
         ("same bytes as", found.duplicate_of),
         ("repairs", found.repairs),
         ("repaired", repaired_so_far(found)),
     ]
     return [(name, value) for name, value in facts if value]
+
+
+def shown_status(found: JobRow) -> str:
+    return f"{found.status} (dry run)" if found.dry_run else found.status
 
 
 def status_words(found: JobRow) -> str:

@@ -9,6 +9,9 @@ from rich.table import Table
 from rich.text import Text
 
 WIDE = 400
+# Between two columns, and what the one that gives way has in any case.
+GAP = 2
+NARROW = 20
 
 
 def wide_console(*, stderr: bool = False) -> Console:
@@ -27,11 +30,14 @@ def plainly(said: object) -> str:
     return "\n".join(harmless(line).plain for line in str(said).split("\n"))
 
 
-def print_list(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """One line a row, under the columns' names."""
+def print_list(columns: Sequence[str], rows: Iterable[Sequence[str]], gives_way: str = "") -> None:
+    """One line a row, under the columns' names; where they do not all fit, the column that gives way is cut first."""
+    console, shown = wide_console(), [[harmless(cell) for cell in row] for row in rows]
+    widths = {name: max([len(name), *(row[at].cell_len for row in shown)]) for at, name in enumerate(columns)}
+    room = console.width - sum(width + GAP for name, width in widths.items() if name != gives_way)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        table.add_column(column, no_wrap=True)
-    for row in rows:
-        table.add_row(*map(harmless, row))
-    wide_console().print(table)
+        table.add_column(column, no_wrap=True, max_width=max(room, NARROW) if column == gives_way else None)
+    for row in shown:
+        table.add_row(*row)
+    console.print(table)

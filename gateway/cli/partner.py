@@ -156,25 +156,28 @@ class Partner:
         if self._channel is not None:
             self._channel.settimeout(SILENT_SECONDS_MAX)
 
-    def drop(self, file: Path, feed: str, progress: Callable[[int, int], object]) -> Sent:
-        """Upload under a temporary name, then rename: the inbox never shows a part, and the rename proves the end."""
-        target = f"/inbox/{feed}/{file.name}"
+    def drop(self, file: Path, folder: str, progress: Callable[[int, int], object]) -> Sent:
+        """Upload under a temporary name, then rename: the inbox never shows a part, and the rename proves the end.
+
+        `folder` is a feed's, or one in it.
+        """
+        target = f"/inbox/{folder}/{file.name}"
         with Hashed(file) as reader, self._in_words():
-            self._check_feed(feed)
-            earlier = frozenset(self._reports(feed, file.name))
+            self._check_feed(folder.partition("/")[0])
+            earlier = frozenset(self._reports(folder, file.name))
             uploaded = self._sftp.putfo(reader, f"{target}.filepart", file.stat().st_size, progress)
             self._sftp.posix_rename(f"{target}.filepart", target)
             return Sent(file.name, target, uploaded.st_size or 0, reader.hash.hexdigest(), earlier)
 
-    def prove(self, sent: Sent, feed: str, proof: str) -> None:
+    def prove(self, sent: Sent, folder: str, proof: str) -> None:
         """Upload what a feed asks for to believe that the file is whole: its checksum, or an empty marker."""
-        target = f"/inbox/{feed}/{sent.name}"
+        target = f"/inbox/{folder}/{sent.name}"
         suffix, content = {"sha256": (".sha256", f"{sent.sha256}  {sent.name}\n"), "done_marker": (".done", "")}[proof]
         with self._in_words():
             self._sftp.putfo(io.BytesIO(content.encode()), f"{target}{suffix}.filepart", len(content))
             self._sftp.posix_rename(f"{target}{suffix}.filepart", f"{target}{suffix}")
 
-    def report(self, sent: Sent, feed: str, deadline: float, on_held: Callable[[Report], object]) -> Report:
+    def report(self, sent: Sent, folder: str, deadline: float, on_held: Callable[[Report], object]) -> Report:
         """The report of this very drop: one that is new, and names the bytes that were sent.
 
         `deadline` is on the monotonic clock; NotDelivered says so when it has passed. `on_held` hears once of each
@@ -183,20 +186,20 @@ class Partner:
         seen = set(sent.earlier)
         told: set[str] = set()
         while True:
-            for status in self._statuses(feed, sent.name):
+            for status in self._statuses(folder, sent.name):
                 if status["reason"] not in told:
                     told.add(status["reason"])
                     on_held(status)
-            for name in self._reports(feed, sent.name):
+            for name in self._reports(folder, sent.name):
                 if name not in seen:
                     seen.add(name)
-                    report = self._fetch(f"/outbox/{feed}/{name}")
+                    report = self._fetch(f"/outbox/{folder}/{name}")
                     if any(entry["sha256"] == sent.sha256 for entry in report["files"]):
                         return report
             if time.monotonic() > deadline:
                 raise NotDelivered(
                     f"{sent.name}: no report yet. The file is safe with the gateway; "
-                    f"look for /outbox/{feed}/{sent.name}.report.json later"
+                    f"look for /outbox/{folder}/{sent.name}.report.json later"
                 )
             # Over SFTP nothing tells of a new file, so one has to look again.
             time.sleep(POLL_SECONDS)
@@ -207,24 +210,24 @@ class Partner:
             shown = ", ".join(feeds) or "none"
             raise TurnedAway(f"there is no feed '{feed}' in /inbox{did_you_mean(feed, feeds)} (feeds: {shown})")
 
-    def _reports(self, feed: str, name: str) -> list[str]:
+    def _reports(self, folder: str, name: str) -> list[str]:
         """The reports of a file name that the outbox shows; a later drop of the name has `.g2`, `.g3` in it."""
-        return self._listed(feed, re.compile(re.escape(name) + r"(\.g\d+)?\.report\.json"))
+        return self._listed(folder, re.compile(re.escape(name) + r"(\.g\d+)?\.report\.json"))
 
-    def _listed(self, feed: str, pattern: re.Pattern[str]) -> list[str]:
+    def _listed(self, folder: str, pattern: re.Pattern[str]) -> list[str]:
         with self._in_words():
             try:
-                return [found for found in self._sftp.listdir(f"/outbox/{feed}") if pattern.fullmatch(found)]
+                return [found for found in self._sftp.listdir(f"/outbox/{folder}") if pattern.fullmatch(found)]
             except FileNotFoundError:
                 return []
 
-    def _statuses(self, feed: str, name: str) -> Iterator[Report]:
+    def _statuses(self, folder: str, name: str) -> Iterator[Report]:
         """What the gateway says of a file of that name that it holds; it may be gone again before it is read."""
         pattern = re.compile(re.escape(name) + r"(\.g\d+)?\.status\.json")
-        for found in self._listed(feed, pattern):
+        for found in self._listed(folder, pattern):
             status = None
             with self._in_words(), suppress(FileNotFoundError):
-                status = self._read(f"/outbox/{feed}/{found}")
+                status = self._read(f"/outbox/{folder}/{found}")
             if status is not None:
                 yield status
 

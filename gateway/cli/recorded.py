@@ -17,8 +17,26 @@ from gateway.ledger.audit import Event
 
 CHANGING: Final = frozenset(
     {
-        *("tenant add", "tenant disable", "tenant enable", "user add", "user disable", "user enable", "feed add"),
-        *("requeue", "release", "withdraw", "backup", "restore", "host-keys rotate", "host-keys retire"),
+        *(
+            "tenant add",
+            "tenant disable",
+            "tenant enable",
+            "tenant reset",
+            "user add",
+            "user disable",
+            "user enable",
+            "feed add",
+        ),
+        *(
+            "requeue",
+            "release",
+            "withdraw",
+            "backup",
+            "restore",
+            "store optimize",
+            "host-keys rotate",
+            "host-keys retire",
+        ),
     }
 )
 """The commands that change something. None takes a secret as an argument: passwords come on standard input."""

@@ -19,8 +19,15 @@ SOME_REJECTED: Final = 1
 REFUSED: Final = 2
 
 PROBLEMS_SHOWN: Final = 10
+NAMES_SHOWN: Final = 20
+WOULD_BE: Final = {
+    ALL_ACCEPTED: "all rows would be accepted",
+    SOME_REJECTED: "some rows would be rejected",
+    REFUSED: "the file would be refused",
+}
 ORIGINAL: Final = "original"
 STYLES: Final = {"error": "red", "warning": "yellow", "note": "cyan"}
+PROFILES: Final = {"created": "new", "updated": "updated", "unchanged": "with nothing to change"}
 COUNTS: Final = ("accepted", "merged", "duplicate", "rejected", "withheld", "blank")
 
 
@@ -39,6 +46,8 @@ def show(report: Report, console: Console) -> None:
     if report.get("duplicate_of"):
         again = f"  the same bytes as job {report['duplicate_of']}; nothing was stored again"
         console.print(harmless(again), soft_wrap=True)
+    for line in rehearsal_lines(report):
+        console.print(Text("  ").append_text(harmless(line)), soft_wrap=True)
     problems = report.get("problems") or []
     if problems:
         console.print(problem_table(problems[:PROBLEMS_SHOWN]))
@@ -55,10 +64,31 @@ def verdict(report: Report) -> Text:
     }[exit_code(report)]
     if report.get("duplicate_of") and report["status"] == "completed":
         words = "already processed"
+    if report.get("dry_run"):
+        words = f"dry run, {WOULD_BE[exit_code(report)]}"
     counted = [f"{report[f'{name}_rows']:,} {name}" for name in COUNTS if report.get(f"{name}_rows")]
     rows = f"{report['total_rows']:,} row{'' if report['total_rows'] == 1 else 's'}"
     ending = f" ({', '.join([rows, *counted])})"
     return Text.assemble(harmless(report["filename"], "bold"), ": ", (words, style), ending)
+
+
+def rehearsal_lines(report: Report) -> Iterator[str]:
+    """What a dry run says, and what would come into the store."""
+    if not report.get("dry_run"):
+        return
+    yield from report["rehearsal"]["says"]
+    if (store := report.get("store")) is None:
+        return
+    if store["created"] or store["updated"] or store["unchanged"]:
+        counts = ", ".join(f"{store[name]:,} {name}" for name in ("created", "updated", "unchanged"))
+        yield f"profiles that would be: {counts}; values that would be blanked: {report['properties']['blanked']:,}"
+    if store["events"]:
+        yield f"events that would be stored: {store['events']:,}"
+    if store["unknown_identities"]:
+        yield f"people or companies that have no profile: {store['unknown_identities']:,}"
+    if new := report["properties"]["created"]:
+        more = f" and {len(new) - NAMES_SHOWN:,} more" if len(new) > NAMES_SHOWN else ""
+        yield f"properties that would be new: {', '.join(map(str, new[:NAMES_SHOWN]))}{more}"
 
 
 def problem_table(problems: list[Mapping[str, Any]]) -> Padding:
@@ -83,12 +113,13 @@ def said(problem: Mapping[str, Any], key: str) -> str:
 
 
 def closing_lines(report: Report, listed: int) -> Iterator[str]:
-    """What the table left out, the time span of the rows, and the files in the outbox."""
+    """What the table left out, what the store made of the rows, their time span, and the files in the outbox."""
     by_code = report.get("problems_by_code") or {}
     total = max(sum(by_code.values()), listed)
     if total > PROBLEMS_SHOWN:
         counts = ", ".join(f"{code} {count:,}" for code, count in by_code.items())
         yield f"{total:,} problems in all: {counts}"
+    yield from in_store(report.get("store") or {})
     order = report.get("order") or {}
     if order.get("first"):
         moved = order.get("rows_moved")
@@ -96,3 +127,11 @@ def closing_lines(report: Report, listed: int) -> Iterator[str]:
     for file in report.get("files") or ():
         if file.get("role") != ORIGINAL:
             yield f"{file['name']}, {file['bytes']:,} bytes"
+
+
+def in_store(store: Mapping[str, int]) -> Iterator[str]:
+    """What became of profiles and events."""
+    if any(store.get(name) for name in PROFILES):
+        yield "profiles: " + ", ".join(f"{store.get(name, 0):,} {words}" for name, words in PROFILES.items())
+    if events := store.get("events"):
+        yield f"events: {events:,} stored"

@@ -12,6 +12,7 @@ from gateway.cli.commented import keys
 from gateway.cli.listing import print_list
 from gateway.cli.options import config_option, new_name, next_step
 from gateway.cli.switching import set_disabled
+from gateway.cli.tenant_reset import reset
 
 HEAD = """\
 # Tenant {name}: who it is, who may log in, and which files it sends. A running gateway follows this file.
@@ -20,7 +21,10 @@ HEAD = """\
 
 @click.group()
 def tenant() -> None:
-    """Add and list tenants; disable and enable them."""
+    """Add and list tenants; disable and enable them; reset one for tests."""
+
+
+tenant.add_command(reset)
 
 
 @tenant.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -176,6 +177,31 @@ class EngineSettings(Section):
     """How long a job may run; a file that needs longer is refused, and its partner told so. 0: as long as it takes."""
 
 
+class StoreSettings(Section):
+    """The store: what was accepted becomes profiles, companies and events of each tenant, in Delta tables, which
+    Spark, Trino, DuckDB and polars read as they are."""
+
+    enabled: bool = True
+    """Whether accepted rows go into the store. Reports and results are the partners' in any case."""
+    url: str = ""
+    """Where it is: a folder, relative to this file or absolute, or an address such as "s3://bucket/gateway", with a
+    folder below it for each tenant. Empty is the folder "store" in the data directory."""
+    options: Mapping[str, str] = Field(default={}, repr=False)
+    """What the service of that address asks for, as in { aws_region = "eu-west-1" }. Secrets are better left to the
+    environment: AWS_ACCESS_KEY_ID and its like are understood, and GATEWAY_STORE_OPTIONS takes these as JSON."""
+
+    @field_validator("options", mode="before")
+    @classmethod
+    def from_the_environment(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        try:
+            return json.loads(value)
+        except ValueError:
+            # Without the value, which may be a secret.
+            raise ValueError('it must be a table of texts, or one as JSON: {"aws_region": "eu-west-1"}') from None
+
+
 class RetentionSettings(Section):
     """How long things are kept that are done with. 0 keeps them for ever."""
 
@@ -208,6 +234,7 @@ class GatewaySettings(Section):
     data: DataSettings = DataSettings()
     pickup: PickupSettings = PickupSettings()
     engine: EngineSettings = EngineSettings()
+    store: StoreSettings = StoreSettings()
     retention: RetentionSettings = RetentionSettings()
     log: LogSettings = LogSettings()
 
@@ -241,6 +268,16 @@ class FeedSettings(Section):
     """What to do with the very same bytes again: "skip", "process" or "reject"."""
     result_format: Literal["same", "csv", "ndjson", "parquet"] = "same"
     """The format of the accepted rows: "same" as the drop, "csv", "ndjson" or "parquet"."""
+    unknown_identity: Literal["accept", "reject", "hold"] = "accept"
+    """An event of somebody of whom there is no profile: "accept" it with a warning, "reject" it, or "hold" the whole
+    file until the profiles are there; later files pass."""
+    hold_hours: Hours = 24
+    """How long such a file is held for its profiles; then those of its events are rejected that still have none."""
+    trigger_hours: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 72
+    """Events that are at most so old when they are uploaded are marked as such that may trigger something; none is
+    dropped for its age."""
+    activity_log_days: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 30
+    """Events that are at most so old when they are uploaded are marked for the activity log; none is dropped."""
     null_marker: str | None = None
     """A cell that holds just this blanks the stored value; an empty cell leaves it as it is."""
     drop_bytes_max: int = Field(default=5 * GIB, ge=1)
@@ -321,6 +358,12 @@ class Settings(Section):
     @property
     def ledger_path(self) -> Path:
         return self.data_dir / "ledger.db"
+
+    @property
+    def store_url(self) -> str:
+        """Where the store is: an address, or a folder with its whole path."""
+        url = self.gateway.store.url
+        return url if "://" in url else str((self.root / url if url else self.data_dir / "store").absolute())
 
     @property
     def spool_dir(self) -> Path:

@@ -247,6 +247,24 @@ _ALL = (
         "Rows without a value got the default one.",
         "Send the value with each record.",
     ),
+    Code(
+        "shrinking_properties",
+        "warning",
+        "A record lacks or blanks properties that an earlier one of the same person or company had.",
+        "Send all properties with each record, those that are not known as null.",
+    ),
+    Code(
+        "unknown_identity",
+        "warning",
+        "An event is of somebody of whom there is no profile.",
+        "Send profiles before events, and check that both name people by the same ids.",
+    ),
+    Code(
+        "duplicate",
+        "note",
+        "The event was there before and is not stored again.",
+        "Nothing to do; an event needs to be sent only once.",
+    ),
     Code("milliseconds", "warning", "A Unix time is in milliseconds.", "Send seconds."),
     Code(
         "ambiguous_local_time",

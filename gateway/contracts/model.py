@@ -123,6 +123,32 @@ class TimeColumn(Section):
     default_as_of: bool = False
 
 
+class EventColumns(Section):
+    """`[event]`: the columns that make an event of a row.
+
+    `name` names it, else `type`, which says of what kind it is; where a row has neither, or the contract does not say,
+    it is named as the contract. `properties` is an object with all its properties; without it, they are the other
+    columns of the row.
+    """
+
+    name: Text | None = None
+    type: Text | None = None
+    properties: Text | None = None
+
+
+class Identify(Section):
+    """`[[identify]]`: the rows, in a contract of kind "mixed", that describe a person or a company and are no events.
+
+    `attributes` is an object with what is known of whom `identity` names; `columns` are attributes beside those.
+    """
+
+    when: Conditions
+    table: Literal["profiles", "companies"] = "profiles"
+    identity: Text
+    attributes: Text
+    columns: tuple[Text, ...] = ()
+
+
 class Contract(Section):
     """A whole contract. `sha256` is of the TOML text, so that a report can name the exact version."""
 
@@ -133,6 +159,8 @@ class Contract(Section):
     formats: tuple[Literal["csv", "ndjson"], ...] = Field(min_length=1)
     identity: tuple[Text, ...] = ()
     time: TimeColumn | None = None
+    event: EventColumns | None = None
+    identify: tuple[Identify, ...] = ()
     unique: tuple[Text, ...] = ()
     allow_repeats: bool = False
     further_columns: Literal["keep", "ignore"] = "ignore"
@@ -170,12 +198,35 @@ class Contract(Section):
             raise ValueError("csv_columns: a header can be optional only where csv_columns gives the order")
         return self
 
+    @model_validator(mode="after")
+    def kinds_fit(self) -> Contract:
+        """What is said of events and of identify records is said where there are such rows, and of objects."""
+        if self.event and self.kind == "profiles":
+            raise ValueError('event: the rows of a contract of kind "profiles" are no events; leave it out')
+        if self.identify and self.kind != "mixed":
+            raise ValueError(f'identify: only a contract of kind "mixed" has it, and this one is of "{self.kind}"')
+        objects = [("event.properties", self.event.properties)] if self.event and self.event.properties else []
+        objects += [("identify.attributes", rule.attributes) for rule in self.identify]
+        for place, name in objects:
+            if self.by_name[name].type != "object":
+                raise ValueError(f"{place}: '{name}' must be a column of type \"object\"")
+        strange = [rule.identity for rule in self.identify if rule.identity not in self.identity]
+        if strange:
+            raise ValueError(f"identify.identity: '{strange[0]}' is none of the columns that `identity` names")
+        return self
+
     def _mentions(self) -> list[tuple[str, str]]:
         mentions = [("identity", name) for name in self.identity] + [("unique", name) for name in self.unique]
         mentions += [("csv_columns", name) for name in self.csv_columns]
         mentions += [("header_columns", name) for group in self.header_columns for name in group]
         mentions += [("time.column", self.time.column)] if self.time else []
         mentions += [("nested", self.nested)] if self.nested else []
+        if self.event:
+            of_event = (self.event.name, self.event.type, self.event.properties)
+            mentions += [("event", name) for name in of_event if name]
+        for identify in self.identify:
+            about = (identify.identity, identify.attributes, *identify.columns, *identify.when)
+            mentions += [("identify", name) for name in about]
         mentions += [(f"columns.{c.name}.derive.from", c.derive.source) for c in self.columns if c.derive]
         for place, rules in (("requirements", self.requirements), ("one_of", self.one_of), ("keep", self.keep)):
             for rule in rules:

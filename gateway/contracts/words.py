@@ -51,6 +51,7 @@ def paragraphs(contract: Contract, policy: FeedSettings) -> Iterator[str]:
         )
         yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
     yield from rules_between(contract)
+    yield from becoming(contract, policy)
     yield from outcome_words(contract, policy)
 
 
@@ -92,6 +93,47 @@ def rules_between(contract: Contract) -> Iterator[str]:
         yield from ("", "## Rules", *rules)
 
 
+def becoming(contract: Contract, policy: FeedSettings) -> Iterator[str]:
+    """What a row brings about: a profile, a company, or an event."""
+    if not contract.identity:
+        return
+    yield from ("", "## What a row becomes")
+    whom = names(contract.identity)
+    if contract.kind == "profiles":
+        yield f"- A row creates or updates the profile of whom {whom} names; an empty cell leaves what is stored."
+        if contract.time:
+            yield f"- Of each property the value of the latest `{contract.time.column}` stays, whatever is sent first."
+        return
+    for rule in contract.identify:
+        when = " and ".join(f"`{key}` is {names(values)}" for key, values in rule.when.items())
+        known = " and ".join(f"`{name}`" for name in rule.columns)
+        beside = f", and {known}," if known else ""
+        yield f"- When {when}: the members of `{rule.attributes}`{beside} update the one that `{rule.identity}` names."
+    if contract.identify:
+        yield "  Send all that you know with each of these records, and null for what you do not know yet: what is left"
+        yield "  out keeps its value, what is null loses it, and a record with less than an earlier one gets a warning."
+    called = [f"`{name}`" for name in (contract.event.name, contract.event.type) if name] if contract.event else []
+    by = f"named by {', else '.join(called)}" if called else f"named `{contract.name}`"
+    yield f"- {'Any other row' if contract.identify else 'A row'} is an event of whom {whom} names, {by}."
+    yield from event_words(contract, policy)
+
+
+def event_words(contract: Contract, policy: FeedSettings) -> Iterator[str]:
+    """What becomes of events that come too early, too late or twice (F6, F7, B11, B12, B15, B16)."""
+    fates = {
+        "accept": "is taken, with a warning",
+        "reject": "is rejected",
+        "hold": f"holds the file, for {policy.hold_hours:g} h at most; then it is rejected",
+    }
+    yield f"- Send profiles before events: an event of somebody unknown {fates[policy.unknown_identity]}."
+    yield "- An event may be as old as you like within your tenant's retention."
+    yield f"  One of the last {policy.trigger_hours:g} h may trigger something when it is uploaded, one of the last"
+    yield f"  {policy.activity_log_days:g} days is in the activity log."
+    if not contract.allow_repeats:
+        same = names(contract.unique) if contract.unique else "person, name, time and properties"
+        yield f"- An event that was sent before (the same {same}) is not stored again."
+
+
 def names(values: tuple[str, ...]) -> str:
     quoted = [f"`{value}`" for value in values]
     return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} or {quoted[-1]}"
@@ -108,3 +150,7 @@ def outcome_words(contract: Contract, policy: FeedSettings) -> Iterator[str]:
     if contract.time:
         yield f"- Accepted rows are ordered by `{contract.time.column}`, oldest first."
     yield "- `<name>.report.json` appears last and says everything; `<name>.errors.csv` lists every problem by line."
+    yield from ("", "## To try a file first")
+    yield "- Put it into `inbox/<feed>/dryrun/`: it is checked like any other, and nothing of it is stored."
+    yield "- The report in `outbox/<feed>/dryrun/` says what would be created, updated, unchanged and blanked, and whom"
+    yield "  we do not know. Upload the file to `inbox/<feed>/` when it is to be stored."

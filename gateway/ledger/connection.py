@@ -26,7 +26,7 @@ CACHE_KIB = 32 * 1024
 CHECKPOINT_PAGES = 8192
 """Of 4 KiB each. Jobs change pages all over a large ledger, and many change the same ones: the more of them go from the
 log into the file together, the less there is to write and to wait for."""
-MIGRATIONS = 2
+MIGRATIONS = 6
 """How many there are. A ledger says in its `user_version` how many it has had."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -30,7 +30,10 @@ TIMES = ("state_since", "held_until", "landed_at", "settles_at", "claimed_at", "
 
 @dataclass(frozen=True, slots=True)
 class DropRow:
-    """One row of `drops`, with the id of its job. Times are aware, in UTC; `path` is below `inbox/<feed>/`."""
+    """One row of `drops`, with the id of its job. Times are aware, in UTC; `path` is below `inbox/<feed>/`.
+
+    A `dry_run` is a file below `dryrun/`: it is tried, and nothing of it is stored.
+    """
 
     id: str
     tenant: str
@@ -60,6 +63,7 @@ class DropRow:
     hidden: bool
     told_at: datetime | None
     purged_at: datetime | None
+    dry_run: bool
     job_id: str | None
 
     @property
@@ -282,6 +286,11 @@ def moment(value: str | None) -> datetime | None:
     return clock.moment(value) if value is not None else None
 
 
+def flags(plain: Mapping[str, Any], *columns: str) -> dict[str, bool]:
+    """These columns as truth values."""
+    return {column: bool(plain[column]) for column in columns}
+
+
 def drop_row(row: sqlite3.Row) -> DropRow:
     plain = dict(row)
-    return DropRow(**plain | {column: moment(plain[column]) for column in TIMES} | {"hidden": bool(plain["hidden"])})
+    return DropRow(**plain | {column: moment(plain[column]) for column in TIMES} | flags(plain, "hidden", "dry_run"))

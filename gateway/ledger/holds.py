@@ -40,11 +40,12 @@ def held(ledger: Ledger, held_for: str | None = None) -> list[DropRow]:
 
 
 def first_unfinished(ledger: Ledger, feeds: list[str], before: DropRow) -> DropRow | None:
-    """The tenant's oldest drop of these feeds that landed before and has not ended; held ones do not count."""
+    """The tenant's oldest drop of these feeds that landed before and has not ended; no held ones, and no dry runs."""
     marks = ", ".join("?" for _ in feeds)
     found = ledger.row(
         f"{SELECT} WHERE drops.tenant = ? AND drops.feed IN ({marks}) AND landed_at < ? "
-        "AND state IN ('landed', 'settling', 'queued', 'claimed') AND kind = 'data' ORDER BY landed_at LIMIT 1",
+        "AND state IN ('landed', 'settling', 'queued', 'claimed') AND kind = 'data' AND NOT drops.dry_run "
+        "ORDER BY landed_at LIMIT 1",
         (before.tenant, *feeds, clock.text(before.landed_at)),
     )
     return drop_row(found) if found else None

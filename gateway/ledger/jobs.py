@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -18,13 +18,15 @@ from gateway.ledger.drops import DropRow
 TIMES = ("status_since", "not_before", "uploaded_on", "start_time", "end_time", "outbox_swept_at")
 IN_WORK = ("validating", "processing")
 ENDED = ("completed", "failed")
+JOBS_AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True)
 class JobRow:
     """One row of `jobs`. Times are aware, in UTC; `filename` is below `inbox/<feed>/`; `elapsed_time` is in seconds.
 
-    `outcome` is what the pipeline returned, as JSON, from pending_refresh on.
+    `outcome` is what the pipeline returned, as JSON, from pending_refresh on; `commit_sequence` the tenant's commit
+    that takes, or took, what it brings into the store.
     """
 
     id: str
@@ -60,6 +62,8 @@ class JobRow:
     repaired_rows: int
     outcome: str | None
     outbox_swept_at: datetime | None
+    commit_sequence: int | None
+    dry_run: bool
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON: times as the ledger writes them, and without the staged outcome."""
@@ -189,6 +193,14 @@ def stage(ledger: Ledger, job_id: str, outcome: str, now: datetime) -> None:
     move(ledger, job_id, IN_WORK, "pending_refresh", now, outcome=outcome, **known)
 
 
+def note_rehearsed(ledger: Ledger, job_id: str, outcome: str) -> None:
+    """What the outcome of a dry run is now that the store was asked; from here on only publication is left."""
+    with ledger.transaction() as connection:
+        connection.execute(
+            "UPDATE jobs SET outcome = ? WHERE id = ? AND status = 'pending_refresh' AND dry_run", (outcome, job_id)
+        )
+
+
 def finish(ledger: Ledger, job_id: str, ending: Ending, now: datetime, drop_end: DropEnd = "done") -> None:
     """Its results are in the outbox: the job has ended, and so has its drop."""
     columns = {field.name: getattr(ending, field.name) for field in fields(ending)}
@@ -252,7 +264,17 @@ def return_to_queue(ledger: Ledger, job_id: str, reason: str, now: datetime) -> 
 def requeue(ledger: Ledger, job_id: str, now: datetime) -> None:
     """An ended job runs again on its archived bytes, under the same id. LedgerError when it has not ended."""
     with ledger.transaction():
-        move(ledger, job_id, ENDED, "queued", now, "requeued by an operator", tries=0, outbox_swept_at=None)
+        move(
+            ledger,
+            job_id,
+            ENDED,
+            "queued",
+            now,
+            "requeued by an operator",
+            tries=0,
+            outbox_swept_at=None,
+            commit_sequence=None,
+        )
         drops.reopen(ledger, get(ledger, job_id).drop_id, "its job was requeued")
 
 
@@ -289,6 +311,19 @@ def select(
     return [job_row(row) for row in found]
 
 
+def files_of(ledger: Ledger, job_ids: Collection[str]) -> dict[str, str]:
+    """`<feed>/<file>` of each of the jobs that is there, by its id."""
+    found: dict[str, str] = {}
+    ids = sorted(job_ids)
+    for at in range(0, len(ids), JOBS_AT_ONCE):
+        some = ids[at : at + JOBS_AT_ONCE]
+        marks = ", ".join("?" for _ in some)
+        # Only marks are put in; every value is bound.
+        rows = ledger.rows(f"SELECT id, feed, filename FROM jobs WHERE id IN ({marks})", some)  # noqa: S608
+        found |= {row["id"]: f"{row['feed']}/{row['filename']}" for row in rows}
+    return found
+
+
 def begun(ledger: Ledger) -> list[JobRow]:
     """The jobs that a worker or the publishing has in hand, or had when the gateway was killed; oldest first."""
     found = ledger.rows(
@@ -296,43 +331,6 @@ def begun(ledger: Ledger) -> list[JobRow]:
         "WHERE status IN ('validating', 'processing', 'pending_refresh') AND state = 'claimed' ORDER BY jobs.id"
     )
     return [job_row(row) for row in found]
-
-
-def original_of(ledger: Ledger, drop: DropRow, sha256: str, contract_sha256: str) -> str | None:
-    """The id of the first job of the feed with the same bytes under the same contract, itself no repeat.
-
-    One whose results are staged counts: only their publication is left.
-    """
-    found = ledger.row(
-        """
-        SELECT jobs.id FROM drops JOIN jobs ON drop_id = drops.id
-        WHERE drops.tenant = ? AND drops.feed = ? AND sha256 = ? AND contract_sha256 = ?
-          AND (status = 'completed' OR (status = 'pending_refresh' AND json_extract(outcome, '$.status') = 'completed'))
-          AND duplicate_of IS NULL AND drops.id <> ?
-        ORDER BY +jobs.id LIMIT 1
-        """,
-        (drop.tenant, drop.feed, sha256, contract_sha256, drop.id),
-    )
-    return found["id"] if found else None
-
-
-def newest_named(
-    ledger: Ledger, tenant: str, feed: str, name: str, before: datetime, generation: int | None
-) -> str | None:
-    """The id of the feed's newest job that landed before, whose filename is `name` or `name` with an extension."""
-    found = ledger.row(
-        """
-        SELECT jobs.id FROM jobs JOIN drops ON drops.id = drop_id
-        WHERE jobs.tenant = ? AND jobs.feed = ? AND landed_at < ? AND coalesce(generation = ?, 1)
-          AND (filename = ? OR (substr(filename, 1, ?) = ? AND instr(substr(filename, ?), '/') = 0))
-        ORDER BY filename = ? DESC, generation DESC, jobs.id DESC LIMIT 1
-        """,
-        (
-            *(tenant, feed, clock.text(before), generation),
-            *(name, len(name) + 1, f"{name}.", len(name) + 1, name),
-        ),
-    )
-    return found["id"] if found else None
 
 
 def move(
@@ -364,6 +362,7 @@ def job_row(row: sqlite3.Row) -> JobRow:
     return JobRow(
         **plain
         | {column: drops.moment(plain[column]) for column in TIMES}
+        | drops.flags(plain, "dry_run")
         | {
             "problems_by_code": json.loads(plain["problems_by_code"]),
             "reason_for_failure": tuple(json.loads(plain["reason_for_failure"])),

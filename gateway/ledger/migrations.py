@@ -10,8 +10,10 @@ from sqlite_utils.migrations import Migrations
 from gateway.ledger.states import (
     AUDIT_RESULTS,
     AUDITED,
+    COMMIT_STATES,
     DROP_KINDS,
     DROP_STATES,
+    DRY_RUN_FOLDER,
     HOLDS,
     JOB_STATUSES,
     PROOFS,
@@ -248,6 +250,128 @@ def m002_views_for_ops(db: sqlite_utils.Database) -> None:
         GROUP BY tenant, feed
         ORDER BY tenant, feed;
     """
+    for statement in split(statements):
+        db.execute(statement)
+
+
+@ledger_migrations()
+def m003_commits(db: sqlite_utils.Database) -> None:
+    statements = f"""
+    CREATE TABLE commits (                   -- into the store: of all jobs of a tenant that could go together
+        tenant TEXT NOT NULL,
+        sequence INTEGER NOT NULL CHECK (sequence >= 1), -- the version of the tables' application transaction
+        state TEXT NOT NULL {one_of("state", COMMIT_STATES)},
+        begun_at TEXT NOT NULL {TIME.format("begun_at")},
+        ended_at TEXT {TIME.format("ended_at")},
+        jobs TEXT NOT NULL CHECK (json_valid(jobs)), -- in order, with the policies that they were resolved by
+        created INTEGER NOT NULL DEFAULT 0,  -- profiles and companies that it made
+        tries INTEGER NOT NULL DEFAULT 0,    -- how often it could not be made
+        error TEXT,                          -- why, the last time
+        PRIMARY KEY (tenant, sequence),
+        CHECK (state <> 'committed' OR ended_at IS NOT NULL)
+    ) STRICT, WITHOUT ROWID;
+    -- One at a time for each tenant.
+    CREATE UNIQUE INDEX commits_unfinished ON commits (tenant) WHERE state IN ('begun', 'resolved');
+    CREATE INDEX commits_that_created ON commits (tenant, begun_at) WHERE created > 0;
+    ALTER TABLE jobs ADD COLUMN commit_sequence INTEGER; -- the commit that takes it into the store
+    CREATE INDEX jobs_of_commit ON jobs (tenant, commit_sequence) WHERE commit_sequence IS NOT NULL;
+    CREATE TABLE transitions_of_commits (
+        id INTEGER PRIMARY KEY,
+        at TEXT NOT NULL {TIME.format("at")},
+        kind TEXT NOT NULL CHECK (kind IN ('upload', 'drop', 'job', 'commit')),
+        subject TEXT NOT NULL,               -- id of the upload, drop or job; `<tenant>/<sequence>` of the commit
+        old TEXT,                            -- NULL: it was created
+        new TEXT NOT NULL,
+        reason TEXT
+    ) STRICT;
+    INSERT INTO transitions_of_commits SELECT id, at, kind, subject, old, new, reason FROM transitions;
+    DROP TABLE transitions;
+    ALTER TABLE transitions_of_commits RENAME TO transitions;
+    CREATE INDEX transitions_of ON transitions (subject, id);
+    CREATE TRIGGER transitions_are_never_changed BEFORE UPDATE ON transitions
+        BEGIN SELECT RAISE (ABORT, 'transitions are append-only'); END;
+    CREATE TRIGGER transitions_are_kept BEFORE DELETE ON transitions
+        WHEN OLD.at >= coalesce((SELECT since FROM transitions_kept), '')
+        BEGIN SELECT RAISE (ABORT, 'transitions are append-only; the sweep deletes those older than ledger_days'); END;
+    CREATE VIEW unfinished_commits AS
+        SELECT commits.tenant, sequence, state, begun_at AS since, commits.tries, error,
+               CAST((julianday('now') - julianday(begun_at)) * 86400 AS INTEGER) AS seconds, count(jobs.id) AS jobs
+        FROM commits LEFT JOIN jobs ON jobs.tenant = commits.tenant AND commit_sequence = sequence
+        WHERE state IN ('begun', 'resolved')
+        GROUP BY commits.tenant, sequence
+        ORDER BY begun_at;
+    """  # noqa: S608 - only constraints of our own are put in.
+    for statement in split(statements):
+        db.execute(statement)
+
+
+@ledger_migrations()
+def m004_resets(db: sqlite_utils.Database) -> None:
+    statements = f"""
+    CREATE TABLE resets (                    -- of tenants for tests: what landed before is history, and counts no more
+        tenant TEXT NOT NULL,
+        at TEXT NOT NULL {TIME.format("at")},
+        ended_at TEXT {TIME.format("ended_at")}, -- NULL: it was cut short
+        PRIMARY KEY (tenant, at)
+    ) STRICT, WITHOUT ROWID;
+    """
+    for statement in split(statements):
+        db.execute(statement)
+
+
+@ledger_migrations()
+def m005_dry_runs(db: sqlite_utils.Database) -> None:
+    # By the path alone: a file that is renamed before it is claimed is what its last name says.
+    dry_run = f"INTEGER GENERATED ALWAYS AS (lower({{}}) GLOB '{DRY_RUN_FOLDER}/*') VIRTUAL"
+    statements = f"""
+    ALTER TABLE drops ADD COLUMN dry_run {dry_run.format("path")};
+    ALTER TABLE jobs ADD COLUMN dry_run {dry_run.format("filename")};
+    DROP VIEW jobs_today;
+    CREATE VIEW jobs_today AS
+        SELECT substr(status_since, 12, 8) AS since_utc, tenant, feed, filename AS file, status,
+               total_rows AS "rows", accepted_rows AS accepted, rejected_rows AS errors,
+               merged_rows + duplicate_rows AS merged_or_duplicate,
+               round(elapsed_time, 2) AS seconds, uploaded_by,
+               coalesce((SELECT group_concat(value, '; ') FROM json_each(reason_for_failure)), '') AS reason,
+               dry_run, id AS job
+        FROM jobs
+        WHERE uploaded_on >= strftime('%Y-%m-%dT00:00:00.000000Z', 'now')
+        ORDER BY id DESC;
+    DROP VIEW feed_health;
+    CREATE VIEW feed_health AS -- of what is stored; a dry run says nothing of it
+        SELECT tenant, feed, max(uploaded_on) AS last_drop, count(*) AS jobs,
+               sum(status = 'completed') AS completed, sum(status = 'failed') AS failed,
+               sum(status NOT IN ('completed', 'failed')) AS in_progress, sum(total_rows) AS "rows",
+               sum(rejected_rows) AS errors,
+               round(100.0 * sum(rejected_rows) / nullif(sum(total_rows), 0), 2) AS error_percent,
+               round(avg(elapsed_time), 3) AS average_seconds
+        FROM jobs
+        WHERE uploaded_on >= strftime('%Y-%m-%dT%H:%M:%f000Z', 'now', '-7 days') AND NOT dry_run
+        GROUP BY tenant, feed
+        ORDER BY tenant, feed;
+    """  # noqa: S608 - only a folder of our own is put in.
+    for statement in split(statements):
+        db.execute(statement)
+
+
+@ledger_migrations()
+def m006_columns(db: sqlite_utils.Database) -> None:
+    statements = f"""
+    CREATE TABLE column_changes (            -- of the files of a feed
+        tenant TEXT NOT NULL,
+        feed TEXT NOT NULL,
+        name TEXT NOT NULL,
+        job_id TEXT NOT NULL REFERENCES jobs(id),
+        change TEXT NOT NULL CHECK (change IN ('added', 'removed')),
+        at TEXT NOT NULL {TIME.format("at")},
+        PRIMARY KEY (tenant, feed, name, at, job_id)
+    ) STRICT, WITHOUT ROWID;
+    CREATE VIEW feed_columns AS -- as they are now: each since its newest change
+        SELECT tenant, feed, name, max(at) AS since, job_id, change
+        FROM column_changes
+        GROUP BY tenant, feed, name
+        HAVING change = 'added';
+    """  # noqa: S608 - only a constraint of our own is put in.
     for statement in split(statements):
         db.execute(statement)
 

@@ -16,6 +16,8 @@ DROP_STATES = (
     "vanished",  # its file disappeared from the inbox
     "quarantined",  # its job could not be done by the gateway; an operator must look
 )
+DRY_RUN_FOLDER = "dryrun"
+"""Below an inbox, in whatever case: what is put into it is tried, and not stored."""
 PROOFS = ("rename", "done_marker", "sha256")
 DROP_KINDS = ("data", "done_marker", "sha256")
 HOLDS = (
@@ -46,4 +48,9 @@ AUDITED = (
     "left out",  # more came at once than is written
 )
 AUDIT_RESULTS = ("ok", "refused", "failed")
+COMMIT_STATES = (
+    "begun",  # its jobs are staged; nothing of it is in the store
+    "resolved",  # their outcomes are decided against the store; a part of it may be there
+    "committed",  # all of it is in the store
+)
 JOB_STATUSES = ("queued", "validating", "processing", "pending_refresh", "completed", "failed")

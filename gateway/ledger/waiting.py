@@ -57,6 +57,13 @@ def outside_the_inbox(ledger: Ledger, tenant: str, feed: str) -> Waiting:
     return Waiting(files, size)
 
 
+def has_queued(ledger: Ledger, tenant: str) -> bool:
+    """Whether the tenant has a queued job, that can begin or not. False when the ledger cannot be asked."""
+    with suppress(sqlite3.Error):
+        return ledger.row(QUEUE, (tenant, 0)) is not None
+    return False
+
+
 def floods(ledger: Ledger, tenant: str, long: int) -> bool:
     """Whether so many jobs of a tenant are queued while another one's files are processed or uploaded.
 

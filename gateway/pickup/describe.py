@@ -12,7 +12,7 @@ from gateway.allowance import whole_bytes_max
 from gateway.config import FeedSettings, Settings, TenantSettings
 from gateway.contracts import Contract
 from gateway.errors import ConfigError
-from gateway.ledger import Ledger, jobs
+from gateway.ledger import Ledger, earlier
 from gateway.ledger.drops import DropRow
 from gateway.ledger.jobs import JobRow
 from gateway.pickup.claim import original_path
@@ -38,6 +38,7 @@ def describe(settings: Settings, ledger: Ledger, job: JobRow, row: DropRow, sha2
     except ConfigError as error:
         failure = f"the feed '{row.feed}' cannot be processed as it is configured: {error}"
         policy, contract = unusable(tenant.feeds.get(row.feed))
+    seen_before = duplicate_of(ledger, row, sha256, policy, contract)
     drop = Drop(
         job_id=job.id,
         tenant=row.tenant,
@@ -52,14 +53,18 @@ def describe(settings: Settings, ledger: Ledger, job: JobRow, row: DropRow, sha2
         policy=policy,
         timezone=tenant.timezone,
         retention_days=tenant.retention_days,
-        duplicate_of=duplicate_of(ledger, row, sha256, policy, contract),
+        duplicate_of=None if row.dry_run else seen_before,
         repairs=repaired_job(ledger, row),
+        dry_run=row.dry_run,
+        seen_before=seen_before if row.dry_run else None,
+        leaves_accepted=not row.dry_run,
         client_mtime=row.client_mtime,
         # A clean close is no proof that the client had sent everything: a cut-off client closes cleanly too.
         completion_proof=row.proof is not None,
         on_cut_off=on_cut_off(row),
         disk_free_min=settings.gateway.limits.disk_reserve_bytes,
         whole_bytes_max=whole_bytes_max(settings.gateway.engine),
+        for_store=settings.gateway.store.enabled,
     )
     return Described(drop, failure)
 
@@ -94,16 +99,16 @@ def duplicate_of(ledger: Ledger, row: DropRow, sha256: str, policy: FeedSettings
     """The completed job that had the same bytes already; None where the feed processes repeats."""
     if policy.on_duplicate == "process" or not sha256:
         return None
-    return jobs.original_of(ledger, row, sha256, contract.sha256)
+    return earlier.original_of(ledger, row, sha256, contract.sha256)
 
 
 def repaired_job(ledger: Ledger, row: DropRow) -> str | None:
     """The job whose rejected rows came back in this drop, by its name `<name>[.g<n>].rejected.<ext>`."""
     match = REJECTED_NAME.fullmatch(row.path)
-    if match is None:
+    if match is None or row.dry_run:
         return None
     generation = int(match["generation"]) if match["generation"] else None
-    return jobs.newest_named(ledger, row.tenant, row.feed, match["name"], row.landed_at, generation)
+    return earlier.newest_named(ledger, row.tenant, row.feed, match["name"], row.landed_at, generation)
 
 
 def digest(path: Path) -> str:

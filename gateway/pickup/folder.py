@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from gateway.config import Settings
+from gateway.ledger.states import DRY_RUN_FOLDER
 
 AREAS = ("inbox", "outbox", "samples")
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -27,6 +28,14 @@ def make_folders(settings: Settings) -> None:
             make_durably(settings.tenant_dir(tenant) / area)
             for feed in configured.feeds:
                 make_durably(settings.tenant_dir(tenant) / area / feed)
+        for feed in configured.feeds:
+            make_dry_run(inbox(settings, tenant, feed))
+
+
+def make_dry_run(root: Path) -> None:
+    """The folder for dry runs in an inbox; a file that has its name goes its way first."""
+    with suppress(FileExistsError):
+        make_durably(root / DRY_RUN_FOLDER)
 
 
 def make_durably(folder: Path) -> None:

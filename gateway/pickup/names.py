@@ -5,6 +5,7 @@ from __future__ import annotations
 from fnmatch import fnmatchcase
 
 from gateway.config import FeedSettings
+from gateway.ledger.states import DRY_RUN_FOLDER
 
 NAME_BYTES_MAX = 210
 """The longest name of a drop: its results and their hidden forms add up to 45 bytes, and a name may have 255."""
@@ -18,6 +19,11 @@ def is_temporary(name: str, feed: FeedSettings | None = None) -> bool:
     """
     patterns = (*TEMPORARY_NAMES, *map(as_pattern, feed.temporary_names if feed else ()))
     return any(fnmatchcase(part.lower(), pattern) for part in name.split("/") for pattern in patterns)
+
+
+def is_dry_run(path: str) -> bool:
+    """Whether a path below `inbox/<feed>/` is the folder whose files are tried and not stored, or in it."""
+    return path.split("/", 1)[0].lower() == DRY_RUN_FOLDER
 
 
 def as_pattern(name: str) -> str:

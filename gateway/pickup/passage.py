@@ -6,6 +6,7 @@ Every step can be repeated: after a kill at any point the job starts over, or pu
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -16,7 +17,7 @@ from gateway import clock
 from gateway.config import FeedSettings, Settings
 from gateway.engine import LASTS, Engine, EngineStopped, PipelineCrashed
 from gateway.errors import DropRefused, WorkerDied
-from gateway.ledger import Ledger, drops, holds, jobs
+from gateway.ledger import Ledger, commits, drops, holds, jobs
 from gateway.ledger.drops import DropRow
 from gateway.ledger.jobs import JobRow
 from gateway.pickup import waiting
@@ -52,6 +53,8 @@ class Passage:
     job: JobRow
     patient: bool = False
     """Whether it is for the worker that gets what the others leave."""
+    on_judged: Callable[[bool], None] = lambda refused: None
+    """Hears that its worker is free, and whether the file was refused."""
     unwritten: Unwritten = field(default_factory=Unwritten)
 
     def run(self) -> Decided | None:
@@ -85,7 +88,9 @@ class Passage:
         if self.job.tries > self.settings.gateway.pickup.tries_max:
             return self.fail(drop, staging, f"the gateway was ended {self.job.tries - 1} times while it read the file")
         try:
-            return self.engine.run(drop, staging, self.note_progress, patient=self.patient)
+            outcome = self.engine.run(drop, staging, self.note_progress, patient=self.patient)
+            self.on_judged(isinstance(outcome, Outcome) and outcome.status == "failed")
+            return outcome
         except EngineStopped:
             jobs.return_to_queue(self.ledger, self.job.id, "the gateway stops", clock.now())
         except DropRefused as over:
@@ -142,14 +147,23 @@ class Passage:
             jobs.stage(self.ledger, self.job.id, outcome.to_json(), clock.now())
 
     def in_order(self, drop: DropRow, outcome: Outcome) -> Decided | None:
-        """For publication, unless profiles go before these events and nobody has released them from that."""
+        """For publication, unless profiles go before these events and nobody has released them from that.
+
+        A dry run waits for nobody.
+        """
         released = drop.held_for == "profiles" and drop.decided is not None
-        if outcome.counts.accepted and not released:
+        waits = outcome.counts.accepted and not drop.dry_run
+        if waits and not released and not self.is_in_the_store():
             profiles = goes_before(self.settings, self.ledger, drop)
             if profiles is not None:
                 hold_behind(self.ledger, drops.get(self.ledger, drop.id), profiles)
                 return None
         return Decided(self.settings, self.job, drop, outcome, self.staging)
+
+    def is_in_the_store(self) -> bool:
+        """Whether its commit is decided: to wait any longer would be for nothing."""
+        was_taken = self.job.commit_sequence is not None
+        return was_taken and commits.state_of(self.ledger, self.job.id) in ("resolved", "committed")
 
     @property
     def outbox(self) -> Path:

@@ -1,8 +1,8 @@
 """Pickup: the threads that turn landed drops into finished jobs.
 
 One thread scans; it wakes at start, on a landing, on a watchdog event, when a drop settles, when another process
-has changed the ledger, and every `scan_seconds`. One slot for each worker process takes jobs through their passage,
-and one more thread publishes what they have decided.
+has changed the ledger, and every `scan_seconds`. Slots, one more than there are worker processes, take jobs through
+their passage; one more thread commits what they have decided, one tries dry runs, and one publishes.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
@@ -23,15 +23,19 @@ from gateway.engine import Engine
 from gateway.ledger import Ledger, drops, jobs
 from gateway.ledger.jobs import JobRow
 from gateway.ledger.turn_lock import TENANT
+from gateway.ledger.waiting import has_queued
 from gateway.pickup import sequence
 from gateway.pickup.claim import finish_claims
+from gateway.pickup.committing import Committer
 from gateway.pickup.landing import finish_landings
 from gateway.pickup.passage import Passage
 from gateway.pickup.publication import Publisher
+from gateway.pickup.rehearsing import Rehearser
 from gateway.pickup.scan import Scan
 from gateway.pickup.turns import Turns
 from gateway.pickup.waiting import Statuses
 from gateway.pickup.watch import Watch
+from gateway.storekeeper import Storekeeper
 
 log = structlog.get_logger()
 
@@ -44,7 +48,7 @@ WALK_SPACING_TIMES = 10
 class Pickup:
     """Starts, wakes and drains the scan and the slots. Everything that must last is in the ledger."""
 
-    def __init__(self, live: LiveSettings, ledger: Ledger, engine: Engine) -> None:
+    def __init__(self, live: LiveSettings, ledger: Ledger, engine: Engine, keeper: Storekeeper | None = None) -> None:
         self._live = live
         self._ledger = ledger
         self._engine = engine
@@ -61,6 +65,10 @@ class Pickup:
         self._turns = Turns(live.current.gateway.engine.workers)
         self._unpublished: deque[JobRow] = deque()
         self._publisher = Publisher(ledger, self._see_ended)
+        self._committer = Committer(
+            ledger, live.current.data_dir, keeper, self._publisher.take, self._see_ended, self._are_coming
+        )
+        self._rehearser = Rehearser(ledger, keeper, self._publisher.take, self._see_ended)
         self._threads: list[threading.Thread] = []
 
     def finish_earlier(self) -> None:
@@ -74,7 +82,10 @@ class Pickup:
         """Begin; the engine has a warm worker."""
         self._watch.follow(self._live.current)
         self._publisher.start()
-        slots = [(f"slot-{number}", self._slot) for number in range(self._live.current.gateway.engine.workers)]
+        self._committer.start()
+        self._rehearser.start()
+        # One more than workers: a job is begun while the outcome of the one before is written.
+        slots = [(f"slot-{number}", self._slot) for number in range(self._live.current.gateway.engine.workers + 1)]
         if self._engine.has_patient:
             slots.append(("slot-patient", partial(self._slot, patient=True)))
         for name, main in [("scan", self._scan_on), *slots]:
@@ -97,6 +108,9 @@ class Pickup:
             for thread in self._threads:
                 thread.join()
         if self._threads:
+            self._rehearser.begin_to_stop()
+            self._committer.stop(max(deadline - time.monotonic(), 0))
+            self._rehearser.stop()
             self._publisher.stop()
 
     def wake(self) -> None:
@@ -196,23 +210,34 @@ class Pickup:
             self._pass(job, patient=patient)
 
     def _pass(self, job: JobRow, *, patient: bool) -> None:
-        began = time.monotonic()
         turn = TENANT.set(job.tenant)
+        end_turn = self._turn_of(job, patient=patient)
         decided = None
         try:
-            decided = Passage(self._live.current, self._ledger, self._engine, job, patient).run()
+            decided = Passage(self._live.current, self._ledger, self._engine, job, patient, end_turn).run()
         except Exception:  # Whatever it is, it concerns this job, and the slot is needed by the others.
             log.exception("the passage broke off; it is taken up again", job=job.id)
         TENANT.reset(turn)
-        refused = decided is not None and decided.outcome.status == "failed"
-        with self._work:
-            self._turns.end(job.tenant, time.monotonic() - began, refused=refused, patient=patient)
+        end_turn(decided is not None and decided.outcome.status == "failed")
         if decided is None:
             self._see_ended([job])
         else:
-            self._publisher.take(decided)
-            # Another slot may take a job of the tenant now.
+            (self._rehearser if decided.drop.dry_run else self._committer).take(decided)
+
+    def _turn_of(self, job: JobRow, *, patient: bool) -> Callable[[bool], None]:
+        """Ends the turn of a job, once: its worker is free, and another slot may take a job of the tenant."""
+        began = time.monotonic()
+        is_over = threading.Event()
+
+        def end(refused: bool) -> None:
+            if is_over.is_set():
+                return
+            is_over.set()
+            with self._work:
+                self._turns.end(job.tenant, time.monotonic() - began, refused=refused, patient=patient)
             self._tell_slots()
+
+        return end
 
     def _see_ended(self, ended: list[JobRow]) -> None:
         """Nobody has these jobs in hand any more: they have ended, or wait."""
@@ -240,6 +265,10 @@ class Pickup:
                 self._running[job.id] = job
                 self._turns.begin(job.tenant, patient=patient)
             return job
+
+    def _are_coming(self, tenant: str) -> bool:
+        """Whether more jobs of the tenant are about to be decided."""
+        return self._turns.under_way(tenant) > 0 or has_queued(self._ledger, tenant)
 
     def _begin_in_turn(self, patient: bool) -> JobRow | None:
         now = clock.now()

@@ -20,6 +20,7 @@ import structlog
 from gateway import clock
 from gateway.config import Settings
 from gateway.ledger import Ledger, jobs
+from gateway.ledger.columns import FeedColumns
 from gateway.ledger.drops import DropRow
 from gateway.ledger.jobs import Ending, JobRow
 from gateway.pickup import waiting
@@ -61,6 +62,7 @@ class Publisher:
         self._ledger = ledger
         self._on_end = on_end
         self._waiting: queue.SimpleQueue[Decided | None] = queue.SimpleQueue()
+        self._columns = FeedColumns(ledger)
         self._thread = threading.Thread(target=self._publish_on, name="publisher", daemon=True)
 
     def start(self) -> None:
@@ -114,8 +116,9 @@ class Publisher:
     def _finish(self, shown: list[Decided]) -> None:
         """Together, or one by one when there is something wrong with one of them."""
         try:
-            finish(self._ledger, shown)
+            finish(self._ledger, shown, self._columns)
         except Exception as error:
+            self._columns.forget()
             if len(shown) == 1:
                 # Whatever it is, it concerns this job only.
                 log.exception("the passage broke off; it is taken up again", job=shown[0].job.id)
@@ -125,7 +128,7 @@ class Publisher:
                 self._finish([decided])
 
 
-def finish(ledger: Ledger, shown: Sequence[Decided]) -> None:
+def finish(ledger: Ledger, shown: Sequence[Decided], columns: FeedColumns) -> None:
     """What is left of their staging is cleared away, and the jobs end in one transaction.
 
     In this order: once a job has ended it can be requeued, and the next run stages in the same folder.
@@ -136,8 +139,16 @@ def finish(ledger: Ledger, shown: Sequence[Decided]) -> None:
     with ledger.transaction():
         for one in shown:
             jobs.finish(ledger, one.job.id, ending(one.outcome), clock.now(), drop_end(one.outcome))
+            note_columns(columns, one)
     for one in shown:
         tell(one)
+
+
+def note_columns(columns: FeedColumns, one: Decided) -> None:
+    """What a file has that its feed's files had not, or has not any more. One that is only tried tells nothing."""
+    job, outcome = one.job, one.outcome
+    if outcome.status == "completed" and outcome.columns and not one.drop.dry_run:
+        columns.note(job.tenant, job.feed, job.id, outcome.columns, clock.now(), is_header=outcome.has_header)
 
 
 def tell(one: Decided) -> None:

@@ -144,6 +144,8 @@ def take_claimed(settings: Settings, ledger: Ledger, drop: DropRow) -> None:
 def end_hold(ledger: Ledger, drop: DropRow, policy: FeedSettings | None) -> None:
     """The time of a hold is over."""
     now = clock.now()
+    if drop.held_for == "profiles":
+        return  # Its results are staged: who publishes them ends the hold.
     if drop.held_for == "file":
         holds.withdraw(ledger, drop, "the file that it is for did not come in time", "archive", now)
     elif drop.held_for == "suspect":

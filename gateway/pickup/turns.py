@@ -77,6 +77,10 @@ class Turns:
         self._worked_at[tenant] = now
         self._spent.setdefault(tenant, Spent(now)).add(now, seconds, refused=refused)
 
+    def under_way(self, tenant: str) -> int:
+        """How many jobs of the tenant are in workers."""
+        return self._running[tenant]
+
     def wastes(self, tenant: str) -> bool:
         """Whether most of what its jobs took lately went into files that had to be refused."""
         spent = self._spent.get(tenant)

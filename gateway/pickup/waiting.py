@@ -6,13 +6,14 @@ What the ledger says is shown and nothing else, so that neither a kill nor a com
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
 
 from gateway import clock, durable
 from gateway.config import Settings
-from gateway.ledger import Ledger, drops, holds
+from gateway.ledger import Ledger, commits, drops, holds
 from gateway.ledger.drops import DropRow
 from gateway.pickup.proofs import proved_path
 
@@ -20,6 +21,7 @@ log = structlog.get_logger()
 
 SCHEMA_VERSION = 1
 SUFFIX = ".status.json"
+NO_STORE = "the results are ready, and what was accepted cannot go into our store at the moment"
 HINTS = {
     "suspect": "Upload the file again under the same name, or go on with the upload (reput, put -a, curl -C -). "
     "If it is meant to end like that, ask the gateway's operator to release it.",
@@ -29,6 +31,8 @@ HINTS = {
     "sha256": "Upload {name}.sha256 with the SHA-256 of {name}, as `sha256sum {name} > {name}.sha256` writes it.",
     "file": "Upload {name}; what is here only says when it is complete.",
     "profiles": "Nothing is to be done: profiles that landed before these events go first.",
+    "store": "Nothing is to be done, and nothing is lost: the operators see it, and it is tried again and again.",
+    "people": "Upload the profiles of those whom the events are of. In time, events without one are rejected.",
 }
 
 
@@ -44,7 +48,8 @@ class Statuses:
         """Write those of new holds, and remove those of holds that have ended; False when a disk did not let us."""
         # Where a file and what is to prove it both wait, the file's own state is the one to know.
         by_kind = sorted(holds.held(self._ledger), key=lambda drop: drop.kind == "data")
-        held = {status_path(settings, self._ledger, drop): drop for drop in by_kind}
+        for_store = [replace(drop, held_for="store", reason=NO_STORE) for drop in commits.delayed(self._ledger)]
+        held = {status_path(settings, self._ledger, drop): drop for drop in [*for_store, *by_kind]}
         is_done = True
         left_over = set() if self._is_begun else standing(settings)
         for path in (self._shown.keys() | left_over) - held.keys():
@@ -119,7 +124,9 @@ def status_of(drop: DropRow) -> dict[str, object]:
 def hint(drop: DropRow) -> str:
     """What the partner can do about its hold."""
     file = drop.path if drop.kind == "data" else proved_path(drop)
-    return HINTS[str(drop.held_for)].replace("{name}", file.rsplit("/", 1)[-1])
+    # Who waits for profiles that were uploaded before needs no date.
+    key = "people" if drop.held_for == "profiles" and drop.held_until else str(drop.held_for)
+    return HINTS[key].replace("{name}", file.rsplit("/", 1)[-1])
 
 
 def remove(path: Path) -> bool:

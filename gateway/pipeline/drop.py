@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from gateway import clock
 from gateway.config import FeedSettings
@@ -25,7 +25,9 @@ class Drop:
     off: it comes back as a Suspect, is refused whole, or is processed as far as it is whole. In one that is `proven` to
     have arrived whole, a last record that is cut is a bad row like any other, and all else refuses it.
     `disk_free_min` is how many bytes of the disk stay free when it is expanded, or read by pieces, which is the way of
-    a text of more than `whole_bytes_max`.
+    a text of more than `whole_bytes_max`. `for_store`: what it brings to the store is left in the staging folder.
+    Nothing of a `dry_run` is stored: its report says what would come of it; `seen_before` is the job that had its
+    bytes, which is no reason not to process it. `leaves_accepted`: whether the accepted rows are left as a file.
     """
 
     job_id: str
@@ -48,6 +50,10 @@ class Drop:
     on_cut_off: OnCutOff = "refuse"
     disk_free_min: int = 0
     whole_bytes_max: int = 1 << 30
+    for_store: bool = False
+    dry_run: bool = False
+    seen_before: str | None = None
+    leaves_accepted: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +99,40 @@ class Counts:
 
 
 @dataclass(frozen=True, slots=True)
+class Contributed:
+    """What a job left below `store/` in its staging folder, and how the store shall take it.
+
+    profiles, companies, events: how many rows, each in a file of that name; there is no file where there is none.
+    first_event: the time of the oldest event. accumulating: its profile rows are identify records (U109 to U119).
+    The others are the contract's and the feed's policies.
+    """
+
+    profiles: int = 0
+    companies: int = 0
+    events: int = 0
+    first_event: datetime | None = None
+    accumulating: bool = False
+    allow_repeats: bool = False
+    unknown_identity: Literal["accept", "reject", "hold"] = "accept"
+    hold_hours: float = 0
+
+    @property
+    def rows(self) -> int:
+        return self.profiles + self.companies + self.events
+
+    @property
+    def can_be_rejected(self) -> bool:
+        """Whether the store may reject rows of it: events of those whom it does not know."""
+        return self.events > 0 and self.unknown_identity != "accept"
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a pipeline run returns. `files` are in the order of their publication: the report is last."""
+    """What a pipeline run returns. `files` are in the order of their publication: the report is last.
+
+    `contributed` is None for a job that brings nothing to a store: it failed, repeats another one, or there is none.
+    `columns` are those of the header (`has_header`), else the names in NDJSON records that the contract does not have.
+    """
 
     job_id: str
     status: Literal["completed", "failed"]
@@ -108,6 +146,9 @@ class Outcome:
     reason_for_failure: tuple[str, ...] = ()
     duplicate_of: str | None = None
     repairs: str | None = None
+    contributed: Contributed | None = None
+    columns: tuple[str, ...] = ()
+    has_header: bool = False
 
     @property
     def elapsed_time(self) -> float:
@@ -117,6 +158,8 @@ class Outcome:
     def to_json(self) -> str:
         """The outcome as the ledger keeps it while it waits to be published."""
         plain = asdict(self) | {"start_time": clock.text(self.start_time), "end_time": clock.text(self.end_time)}
+        if plain["contributed"] and plain["contributed"]["first_event"]:
+            plain["contributed"]["first_event"] = clock.text(plain["contributed"]["first_event"])
         return json.dumps(plain)
 
     @staticmethod
@@ -131,5 +174,15 @@ class Outcome:
                 "counts": Counts(**plain["counts"]),
                 "files": tuple(StagedFile(**file) for file in plain["files"]),
                 "reason_for_failure": tuple(plain["reason_for_failure"]),
+                "contributed": contributed_from(plain.get("contributed")),
+                "columns": tuple(plain["columns"]),
             }
         )
+
+
+def contributed_from(plain: Mapping[str, Any] | None) -> Contributed | None:
+    """As an outcome's JSON has it."""
+    if plain is None:
+        return None
+    first = plain["first_event"]
+    return Contributed(**{**plain, "first_event": clock.moment(first) if first else None})

@@ -66,6 +66,9 @@ _PLAIN_TWICE = f"(?:{_PLAIN}|{_plain_object(_PLAIN_NESTED)}|{_plain_array(_PLAIN
 CANONICAL_OBJECT = f"^{_plain_object(_PLAIN_TWICE)}$"
 CANONICAL_VALUE = f"^{_PLAIN_TWICE}$"
 
+# What a JSON string escapes.
+ESCAPED = r'["\\\x00-\x1f]'
+
 # An escaped surrogate; and what polars does not escape again in a nested value: backslashes, control characters, and
 # whatever is escaped in a key.
 ESCAPE = r"\\(?:u[dD][89a-fA-F]|[\\bft]|u00[01]|u005[cC]|.[^\"]*\"\s*:)"

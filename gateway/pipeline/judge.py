@@ -13,6 +13,7 @@ from gateway.config import FeedSettings
 from gateway.errors import DropRefused
 from gateway.pipeline import csv_lines
 from gateway.pipeline.ahead import mapped
+from gateway.pipeline.contribution import Brought, brought
 from gateway.pipeline.cut_off import cut_of_header, cut_of_line, cut_of_record, tell
 from gateway.pipeline.drop import Drop
 from gateway.pipeline.header import Header, read_header
@@ -58,8 +59,20 @@ class Keeper(Protocol):
     def add(self, good: pl.DataFrame, rejected: pl.DataFrame) -> None: ...
 
 
+class Taker(Protocol):
+    """Who takes what the good rows bring to the store, chunk by chunk."""
+
+    def take(self, brought: Brought) -> None: ...
+
+
 def judge(
-    source: Source, drop: Drop, problems: Problems, *, render: bool = False, keeper: Keeper | None = None
+    source: Source,
+    drop: Drop,
+    problems: Problems,
+    *,
+    render: bool = False,
+    keeper: Keeper | None = None,
+    taker: Taker | None = None,
 ) -> Judged:
     """Read and validate the whole drop; with `render` good rows are kept as lines of its format only.
 
@@ -79,7 +92,8 @@ def judge(
         kept = rows if not header.ignored else replace(rows, frame=rows.frame.drop(header.ignored))
         found = validated(kept, terms)
         further = {name for name in rows.json_columns if has_value(found.good[name])}
-        return Chunk(rows, found, further, lines(found.good, rows, header, drop) if render else found.good)
+        good = lines(found.good, rows, header, drop) if render else found.good
+        return Chunk(rows, found, further, good, brings(found, rows, header, drop) if taker else {})
 
     goods, rejecteds, blank, count = [], [], 0, 0
     json_columns: set[str] = set()
@@ -93,6 +107,8 @@ def judge(
         further |= chunk.further
         refuse_too_many(json_columns | rows.json_columns, drop.policy.columns_max)
         count += good.height + rejected.height
+        if taker:
+            taker.take(chunk.brought)
         if keeper:
             keeper.add(good, rejected)
         else:
@@ -121,6 +137,7 @@ class Chunk:
     validated: Validated
     further: set[str]
     good: pl.DataFrame
+    brought: Brought
 
 
 def lines(good: pl.DataFrame, rows: Rows, header: Header, drop: Drop) -> pl.DataFrame:
@@ -128,6 +145,12 @@ def lines(good: pl.DataFrame, rows: Rows, header: Header, drop: Drop) -> pl.Data
     if header.names:
         return csv_lines.rendered(good, header, drop.contract, drop.policy.null_marker)
     return rendered(good, drop, rows.json_columns, "backslash" in rows.traces)
+
+
+def brings(found: Validated, rows: Rows, header: Header, drop: Drop) -> Brought:
+    """What the good rows bring to the store."""
+    escapes = ("escaped" if header.names else "backslash") in rows.traces
+    return brought(found, drop, header, rows.json_columns, escapes)
 
 
 def read(source: Source, drop: Drop, problems: Problems) -> tuple[Header, Callable[[Piece], Rows], Iterator[Piece]]:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from gateway.contracts import Contract
+from gateway.pipeline.drop import Counts
 from gateway.pipeline.findings import none_of
+from gateway.pipeline.report import Facts
 from gateway.pipeline.rows import PLACE, ROW
 from gateway.pipeline.validate import TIME
 
 KEY = "\x1fkey"
+# By record number, whether a row repeats another one.
+LeftOut = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +33,30 @@ class Ordered:
     merged: int = 0
     duplicates: int = 0
     moved: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Concluded:
+    """What became of the rows of a drop; `reason` is why it fails as a whole, or nothing.
+
+    rejected: the record numbers of the rejected rows, in parts.
+    """
+
+    counts: Counts
+    facts: Facts
+    reason: str = ""
+    left_out: LeftOut | None = None
+    rejected: Iterable[NDArray[np.int64]] = ()
+
+
+def left_out_of(good: pl.DataFrame, done: Ordered) -> LeftOut | None:
+    """The good rows that are left out since they repeat another one; None where there is none."""
+    if not done.duplicates:
+        return None
+    left_out = np.zeros(int(good[ROW].to_numpy().max()) + 1, dtype=np.bool_)
+    left_out[good[ROW].to_numpy()] = True
+    left_out[done.frame[ROW].to_numpy()] = False
+    return left_out
 
 
 def ordered(frame: pl.DataFrame, contract: Contract) -> Ordered:

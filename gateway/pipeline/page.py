@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from gateway import clock
 from gateway.contracts.codes import CODES
+from gateway.pipeline import dry_run
 from gateway.pipeline.histogram import Bucket, Histogram
 from gateway.pipeline.problems import Group, Problems
 from gateway.pipeline.verdict import BLAMELESS, Report, file_named, rows, verdict
@@ -76,10 +77,10 @@ def page(report: Report, problems: Problems, histogram: Histogram | None) -> str
     parts = {level: [group for group in groups if group.level == level] for level in LEVELS}
     return template().render(
         report=report,
-        verdict=verdict(report),
+        verdict=dry_run.verdict(report) if report.get("dry_run") else verdict(report),
         parts=[(*heading(level, report, problems), level, found) for level, found in parts.items() if found],
         codes=CODES,
-        counts=[(name, label, told, report[f"{name}_rows"]) for name, label, told in COUNTS],
+        counts=counts_of(report),
         time_counts=TIME_COUNTS,
         roles=ROLES,
         groups_shown=GROUPS_SHOWN,
@@ -89,6 +90,12 @@ def page(report: Report, problems: Problems, histogram: Histogram | None) -> str
         bar_width=BAR_WIDTH,
         chart_height=CHART_HEIGHT,
     )
+
+
+def counts_of(report: Report) -> list[tuple[str, str, str, int]]:
+    """Name, heading, what it means and number of each kind of rows."""
+    words = {"accepted": "would be in the result"} if report.get("dry_run") else {}
+    return [(name, label, words.get(name, told), report[f"{name}_rows"]) for name, label, told in COUNTS]
 
 
 def heading(level: str, report: Report, problems: Problems) -> tuple[str, str, str]:

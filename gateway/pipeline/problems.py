@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, get_args
@@ -91,14 +91,17 @@ class Problems:
             self._room -= first.height
             self._listed.append(first)
 
-    def add_of_file(self, code: str, message: str, *, hint: str = "", column: str | None = None, **place: Any) -> None:
-        """One problem of the drop as a whole; `place` may have line, value, level."""
+    def add_of_file(
+        self, code: str, message: str, *, hint: str = "", column: str | None = None, **place: Any
+    ) -> dict[str, Any]:
+        """One problem of the drop as a whole; `place` may have line, value, level. Returns its entry."""
         level: str = place.pop("level", CODES[code].level)
         entry: dict[str, Any] = {"level": level, "column": column, "code": code, "message": message}
         entry["hint"] = hint or CODES[code].hint
         entry = dict.fromkeys(SCHEMA) | entry | place
         self._of_file.append(entry)
         self._count(code, level, column, 1, [entry])
+        return entry
 
     def add_refusal(self, refusal: DropRefused) -> None:
         """The reason why a drop was turned away."""
@@ -127,6 +130,22 @@ class Problems:
             first = [{"row": row, "line": line, "value": value, "message": message, "hint": summary.hint}]
         self._count(code, level, column, count, first)
 
+    def add_remark(self, code: str, message: str, count: int) -> dict[str, Any]:
+        """One remark of the file as a whole about so many of its rows, and counted for each. Returns its entry."""
+        level, hint = CODES[code].level, CODES[code].hint
+        entry = dict.fromkeys(SCHEMA) | {"level": level, "code": code, "message": message, "hint": hint}
+        self._of_file.append(entry)
+        self._count(code, level, None, count, [entry])
+        return entry
+
+    def take_back(
+        self, groups: Iterable[Group], by_code: Mapping[str, int], by_column: Mapping[str, int], room: int
+    ) -> None:
+        """Go on from what an earlier run has told: its groups, counts and the room of its list, without the list."""
+        self._groups = {(group.code, group.column, group.level): group for group in groups}
+        self.by_code, self.by_column = Counter(by_code), Counter(by_column)
+        self._room = room
+
     def listed(self) -> pl.DataFrame:
         """The problems of the file, then those of its rows in order: a frame of SCHEMA."""
         told = [
@@ -141,9 +160,19 @@ class Problems:
         return pl.concat([*of_file, *self._listed]) if of_file or self._listed else pl.DataFrame(schema=SCHEMA)
 
     @property
+    def room(self) -> int:
+        """For how many more problems of rows the list has room."""
+        return self._room
+
+    @property
     def is_cut(self) -> bool:
         """True where problems were counted that the list may not have room for."""
         return self._room == 0
+
+    @property
+    def heads(self) -> tuple[int, int]:
+        """How many of those listed come before those of rows: the ones of the file, and the ones told once."""
+        return len(self._of_file), len(self._summaries)
 
     def groups(self) -> list[Group]:
         """The problems by code, column and level: errors first, those of the file before those of rows, most first."""

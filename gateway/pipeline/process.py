@@ -16,16 +16,19 @@ from gateway import clock
 from gateway.contracts.codes import CODES
 from gateway.durable import sync_folder
 from gateway.errors import CutOff, DropRefused
-from gateway.pipeline import csv_lines, page, pieces, results
+from gateway.pipeline import csv_lines, page, pieces, rejecting, results, settle
 from gateway.pipeline import report as reports
 from gateway.pipeline.cut_off import open_quote_is_a_sign
-from gateway.pipeline.drop import Counts, Drop, Outcome, Suspect
+from gateway.pipeline.drop import Contributed, Counts, Drop, Outcome, Suspect
+from gateway.pipeline.handover import SCRATCH as HANDOVER
+from gateway.pipeline.handover import Handover
 from gateway.pipeline.histogram import spread
 from gateway.pipeline.judge import Judged, judge
-from gateway.pipeline.order import Ordered, ordered
+from gateway.pipeline.order import Concluded, Ordered, left_out_of, ordered
 from gateway.pipeline.pieces import Spool
 from gateway.pipeline.problems import Problems
 from gateway.pipeline.result_form import is_rendered, properties_of, result_columns, result_format, too_many_errors
+from gateway.pipeline.rows import ROW
 from gateway.pipeline.source import Source, opened
 from gateway.pipeline.staging import Staging
 from gateway.pipeline.validate import TIME
@@ -66,18 +69,24 @@ def outcome_of(drop: Drop, staging: Path, progress: Progress = lambda status: No
         note_circumstances(drop, problems)
         source = opened(drop, staging)
         spool = Spool(staging, drop) if len(source.octets) > drop.whole_bytes_max else None
+        handover = Handover(staging, drop) if drop.for_store else None
+        render = is_rendered(source, drop)
         try:
             with open_quote_is_a_sign(source):
-                judged = judge(source, drop, problems, render=is_rendered(source, drop), keeper=spool)
+                judged = judge(source, drop, problems, render=render, keeper=spool, taker=handover)
         except CutOff as cut:
             source, problems = without_the_cut(cut, source, drop)
             spool = Spool(staging, drop) if spool else None
-            judged = judge(source, drop, problems, render=is_rendered(source, drop), keeper=spool)
+            handover = Handover(staging, drop) if handover else None
+            judged = judge(source, drop, problems, render=render, keeper=spool, taker=handover)
         progress("processing")
         if spool:
-            counts, facts, reason = pieces.conclude(drop, source, judged, spool, out, problems)
-            return finish(drop, out, started, problems, counts, facts, reasons=(reason,) if reason else ())
-        return conclude(drop, source, judged, out, started, problems)
+            done = pieces.conclude(drop, source, judged, spool, out, problems)
+        else:
+            done = conclude(drop, source, judged, out, problems)
+        reasons = (done.reason,) if done.reason else ()
+        contributed = handover.write(done.left_out, done.rejected) if handover and not reasons else None
+        return finish(drop, out, started, problems, done.counts, done.facts, reasons, contributed)
     except DropRefused as refusal:
         if isinstance(refusal, CutOff) and drop.on_cut_off == "hold":
             raise
@@ -95,8 +104,8 @@ def clear_scratch(staging: Path) -> None:
     found = os.listdir(staging) if staging.is_dir() else []
     for scratch in SCRATCH.intersection(found):
         (staging / scratch).unlink()
-    if pieces.FOLDER in found:
-        shutil.rmtree(staging / pieces.FOLDER, ignore_errors=True)
+    for folder in {pieces.FOLDER, HANDOVER}.intersection(found):
+        shutil.rmtree(staging / folder, ignore_errors=True)
 
 
 def without_the_cut(cut: CutOff, source: Source, drop: Drop) -> tuple[Source, Problems]:
@@ -141,9 +150,7 @@ def fresh(staging: Path, drop: Drop) -> Staging:
     return Staging(staging, drop.name + generation)
 
 
-def conclude(
-    drop: Drop, source: Source, judged: Judged, out: Staging, started: datetime, problems: Problems
-) -> Outcome:
+def conclude(drop: Drop, source: Source, judged: Judged, out: Staging, problems: Problems) -> Concluded:
     """Order and write what was judged; a feed may want none of it when too much is bad (U44, C24)."""
     total = judged.good.height + judged.rejected.height
     facts = reports.Facts(drop.path.stat().st_size)
@@ -156,7 +163,7 @@ def conclude(
     if reason := too_many_errors(drop, judged.rejected.height, total):
         problems.add_of_file("too_many_errors", reason)
         counts = Counts(total, rejected=judged.rejected.height, withheld=judged.good.height, blank=judged.blank)
-        return finish(drop, out, started, problems, counts, facts, reasons=(reason,))
+        return Concluded(counts, facts, reason)
     done = ordered(judged.good, drop.contract)
     counts = Counts(total, done.frame.height, done.merged, done.duplicates, judged.rejected.height, blank=judged.blank)
     columns = write_accepted(drop, source, judged, done, out)
@@ -166,8 +173,10 @@ def conclude(
         time_columns=judged.tallies.times.told(),
         properties=properties_of(drop, columns),
         histogram=spread(done.frame, TIME),
+        columns=tuple(judged.header.names or sorted(judged.further)),
+        has_header=bool(judged.header.names),
     )
-    return finish(drop, out, started, problems, counts, facts)
+    return Concluded(counts, facts, left_out=left_out_of(judged.good, done), rejected=[judged.rejected[ROW].to_numpy()])
 
 
 def write_accepted(drop: Drop, source: Source, judged: Judged, done: Ordered, out: Staging) -> list[str]:
@@ -207,19 +216,32 @@ def finish(
     counts: Counts,
     facts: reports.Facts,
     reasons: tuple[str, ...] = (),
+    contributed: Contributed | None = None,
 ) -> Outcome:
-    """Write errors and report, and close the outcome. The counts must add up, or nothing is published."""
+    """Write errors and report, and close the outcome. The counts must add up, or nothing is published.
+
+    A job that brings something to the store gets its report when the store has it (see `settle`).
+    """
     if not counts.add_up:
         raise AssertionError(f"rows do not add up: {counts}")
+    if not drop.leaves_accepted:
+        out.take_back("accepted")
     listed = problems.listed()
     if (listed["level"] != "note").any():
         out.write(".errors.csv", partial(results.write_errors, listed))
     outcome = Outcome(
         drop.job_id, "failed" if reasons else "completed", started, clock.now(), counts, tuple(out.files),
         drop.contract.name, drop.contract.sha256, reports.most_first(problems.by_code), reasons,
-        drop.duplicate_of, drop.repairs,
+        drop.duplicate_of, drop.repairs, contributed, facts.columns, facts.has_header,
     )  # fmt: skip
     content = reports.report(drop, outcome, problems, facts, listed)
+    if contributed and contributed.rows:
+        if contributed.can_be_rejected:
+            rejecting.keep_listed(out.folder / settle.FOLDER, problems, listed)
+        # What the store makes of the rows belongs into the report, so it is not written yet.
+        settle.leave(out, content, problems, facts.histogram)
+        sync_folder(out.folder)
+        return outcome
     shown = out.write(".report.html", lambda path: page.write(path, content, problems, facts.histogram))
     content["files"].append(reports.file_facts(shown))
     text = reports.report_text(content)

@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 
 from gateway import clock
+from gateway.pipeline import dry_run
 from gateway.pipeline.drop import Drop, Outcome, StagedFile
 from gateway.pipeline.histogram import Histogram
 from gateway.pipeline.problems import Problems
@@ -24,7 +25,7 @@ class Facts:
     """What the pipeline learnt of a drop beside its counts.
 
     order: first and last time of the accepted rows, and how many rows were out of order. histogram: their times, for
-    the page only.
+    the page only. columns: as `Outcome` has them.
     """
 
     file_size: int
@@ -32,13 +33,15 @@ class Facts:
     time_columns: list[dict[str, Any]] = field(default_factory=list)
     properties: Mapping[str, Any] = field(default_factory=lambda: {"created": [], "changed": [], "blanked": 0})
     histogram: Histogram | None = None
+    columns: tuple[str, ...] = ()
+    has_header: bool = False
 
 
 def report(drop: Drop, outcome: Outcome, problems: Problems, facts: Facts, listed: pl.DataFrame) -> dict[str, Any]:
     """The job object of RULES.md section 7, and what section 8 adds to it; `listed` are the problems that it lists."""
     counts = outcome.counts
     original = {"name": drop.name, "bytes": facts.file_size, "sha256": drop.sha256, "role": "original"}
-    return {
+    content = {
         "schema_version": SCHEMA_VERSION,
         "job_id": drop.job_id,
         "name": PurePosixPath(drop.name).name,
@@ -72,13 +75,16 @@ def report(drop: Drop, outcome: Outcome, problems: Problems, facts: Facts, liste
         "files": [original, *map(file_facts, outcome.files)],
         "repairs": drop.repairs,
         "duplicate_of": drop.duplicate_of,
+        "dry_run": drop.dry_run,
         "links": f"/v1/imports/jobs/{drop.job_id}",
     }
+    return content | {"rehearsal": dry_run.unasked(drop, outcome)} if drop.dry_run else content
 
 
 def file_facts(file: StagedFile) -> dict[str, Any]:
     """A result file as the report names it."""
-    return {"name": file.name, "bytes": file.bytes, "sha256": file.sha256, "role": file.staged.split(".")[0]}
+    role = PurePosixPath(file.staged).name.split(".")[0]
+    return {"name": file.name, "bytes": file.bytes, "sha256": file.sha256, "role": role}
 
 
 def most_first(counts: Mapping[str, int]) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Collection
 
 from gateway.contracts import Contract
@@ -53,6 +54,11 @@ def too_many_errors(drop: Drop, rejected: int, total: int) -> str:
         allowed = f"{drop.policy.max_error_rate:.2%}"
         return f"{rejected:,} of {total:,} rows are bad, more than the {allowed} that this feed allows"
     return ""
+
+
+def errors_max(drop: Drop, total: int) -> int:
+    """The most of so many rows that may be bad without failing the drop."""
+    return bisect(range(1, total + 1), False, key=lambda rejected: bool(too_many_errors(drop, rejected, total)))
 
 
 def result_format(source: Source, drop: Drop) -> str:

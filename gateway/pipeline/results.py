@@ -11,6 +11,7 @@ from typing import IO, Any
 
 import polars as pl
 
+from gateway.contracts import Contract
 from gateway.contracts.model import Column
 from gateway.pipeline import json_text
 from gateway.pipeline.ahead import mapped
@@ -101,12 +102,9 @@ def ndjson_line(
     frame: pl.DataFrame, drop: Drop, columns: list[str], json_columns: Collection[str], escapes: bool
 ) -> pl.Expr:
     """The text of a row as one JSON object."""
-    declared = drop.contract.by_name
     parts: list[str | pl.Expr] = ["{"]
     for name in columns:
-        is_json = name in json_columns or (name in declared and declared[name].type in JSON_TYPES)
-        own = name in declared and declared[name].default is not None
-        value = [json_value(name, drop.policy.null_marker)] if is_json else quoted(frame, name, escapes or own)
+        value = json_value(frame, name, drop, json_columns, escapes)
         member = [f"{', ' if len(parts) > 1 else ''}{json_key(name)}: ", *value]
         # A member that some rows lack is null there as a whole; the others are put together in one go.
         parts += [pl.concat_str(expressions(member))] if frame[name].null_count() else member
@@ -117,7 +115,24 @@ def ndjson_line(
     return line
 
 
-def json_value(name: str, null_marker: str | None) -> pl.Expr:
+def json_value(
+    frame: pl.DataFrame, name: str, drop: Drop, json_columns: Collection[str], escapes: bool
+) -> list[str | pl.Expr]:
+    """The parts of a column's JSON text."""
+    column = drop.contract.by_name.get(name)
+    own = column is not None and column.default is not None
+    if is_json(name, drop.contract, json_columns):
+        return [marked_as_text(name, drop.policy.null_marker)]
+    return quoted(frame, name, escapes or own)
+
+
+def is_json(name: str, contract: Contract, json_columns: Collection[str]) -> bool:
+    """Whether the text of a column is JSON as it is."""
+    column = contract.by_name.get(name)
+    return name in json_columns or (column is not None and column.type in JSON_TYPES)
+
+
+def marked_as_text(name: str, null_marker: str | None) -> pl.Expr:
     """A column that is JSON already; but for the null marker, which stays the text that it is."""
     value = pl.col(name)
     if null_marker is None:
@@ -144,7 +159,7 @@ def json_key(name: str) -> str:
 
 def quoted(frame: pl.DataFrame, name: str, escapes: bool) -> list[str | pl.Expr]:
     """The parts of a JSON string of a column; escaping is only paid for where a value needs it."""
-    if escapes and frame[name].str.contains(r'["\\\x00-\x1f]').any():
+    if escapes and frame[name].str.contains(json_text.ESCAPED).any():
         return [json_text.quoted(pl.col(name))]
     return ['"', pl.col(name), '"']
 

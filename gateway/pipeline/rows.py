@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from gateway.pipeline.quotes import CR, LF
 from gateway.pipeline.records import Records
 from gateway.pipeline.source import Octets, Source
-from gateway.pipeline.traces import traces
+from gateway.pipeline.traces import can_hold_escaped, traces
 
 SPACE = 32
 # Whether a byte is none of those that `bytes.strip` takes off.
@@ -34,7 +34,7 @@ class Rows:
     broken: PLACE columns, `code` and `message` (String): the records that are no row.
     blank: how many blank lines there were.
     json_columns: columns whose text is JSON (`"a"`, `1`, `{"b": 2}`), so that types survive.
-    traces: the kinds of damage that the bytes can have (see `damage`).
+    traces: the kinds of damage that the bytes can have (see `damage`), and what else is known of them (see `traces`).
     canonical: whether JSON text is in canonical form already (see `json_text`).
     unknown: JSON keys that are none of the contract's, with row and line of the first.
     no_text: by column, the record numbers where JSON has an object, an array or a boolean instead of text.
@@ -71,7 +71,8 @@ def csv_rows(source: Source, records: Records, header: list[str], delimiter: str
         )  # fmt: skip
     if frame.height != len(records):
         raise AssertionError(f"polars read {frame.height} of {len(records)} framed records")
-    return Rows(places.hstack(frame), unread, traces=traces(body))
+    found = traces(body) | ({"escaped"} if can_hold_escaped(body, delimiter) else frozenset())
+    return Rows(places.hstack(frame), unread, traces=found)
 
 
 def broken_records(records: Records, places: pl.DataFrame, width: int) -> pl.DataFrame:

@@ -17,12 +17,12 @@ APART_BYTES = 1 << 20
 
 
 class Staging:
-    """One job's staging folder; `files` in the order in which they are to appear."""
+    """One job's staging folder; `files` in the order in which they are to appear, each named `prefix` and a suffix."""
 
     def __init__(self, folder: Path, prefix: str) -> None:
         self.folder = folder
         self.files: list[StagedFile] = []
-        self._prefix = prefix
+        self.prefix = prefix
 
     def write(self, suffix: str, produce: Callable[[Path], object], *, large: bool = False) -> StagedFile:
         """Let `produce` write the file `<drop><suffix>`, and make it durable; one that is `large`, meanwhile."""
@@ -34,9 +34,15 @@ class Staging:
             with path.open("rb") as file:
                 size = os.fstat(file.fileno()).st_size
                 digest = synced_digest(file) if size > APART_BYTES else digest_of(file)
-        staged = StagedFile(self._prefix + suffix, path.name, size, digest)
+        staged = StagedFile(self.prefix + suffix, path.name, size, digest)
         self.files.append(staged)
         return staged
+
+    def take_back(self, role: str) -> None:
+        """Remove the file that was written in this role, if one was."""
+        for file in [one for one in self.files if one.staged.split(".")[0] == role]:
+            (self.folder / file.staged).unlink()
+            self.files.remove(file)
 
 
 def synced_digest(file: BufferedReader) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 SPREADSHEET_ERRORS = ("#N/A", "#REF!", "#VALUE!", "#DIV/0!", "#NAME?", "#NULL!", "#NUM!")
 # UTF-8 that was read as Latin-1 or Windows-1252 and written as UTF-8 again.
 MOJIBAKE = ("Ã", "Â", "â€")
@@ -24,3 +26,14 @@ def traces(text: bytes) -> frozenset[str]:
         if NUL_ESCAPE.encode() in text:
             found.add("nul_escape")
     return frozenset(found)
+
+
+def can_hold_escaped(text: bytes, delimiter: str) -> bool:
+    """Whether a value of a CSV can hold what JSON escapes: quotes, backslashes and control characters.
+
+    Without quotes the ends of lines and the delimiters are in no value.
+    """
+    if b'"' in text or b"\\" in text:
+        return True
+    between = sum(text.count(one) for one in {b"\n", b"\r", delimiter.encode()} if one < b" ")
+    return int(np.count_nonzero(np.frombuffer(text, np.uint8) < ord(" "))) > between

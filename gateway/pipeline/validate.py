@@ -67,6 +67,7 @@ class Validated:
 
     good: PLACE columns, TIME where the contract has a time, and a String column for each column of the contract
     and of the file. rejected: PLACE columns. Both in the order of the file. broken: the records that are no row.
+    blanked: for each column in which good rows hold the null marker, a mask of those.
     """
 
     good: pl.DataFrame
@@ -74,6 +75,7 @@ class Validated:
     broken: pl.DataFrame
     findings: Findings
     tallies: Tallies
+    blanked: pl.DataFrame
 
     def tell(self, problems: Problems, tallies: Tallies) -> None:
         """Hand over what was found; chunks do so in their order."""
@@ -107,7 +109,8 @@ def validated(rows: Rows, terms: Terms) -> Validated:
     if findings.rejected.any():
         refused = pl.concat([refused, frame.filter(findings.rejected).select(*PLACE)]).sort(ROW)
         frame = frame.filter(~findings.rejected)
-    return Validated(frame, refused, rows.broken, findings, tallies)
+        markers = markers.filter(~findings.rejected) if markers.columns else markers
+    return Validated(frame, refused, rows.broken, findings, tallies, markers)
 
 
 def without_blanks(frame: pl.DataFrame, terms: Terms) -> pl.DataFrame:

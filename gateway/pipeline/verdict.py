@@ -87,7 +87,7 @@ def repair(report: Report) -> tuple[str, ...]:
 
 
 def failed(report: Report) -> Verdict:
-    reasons = tuple(f"{reason[:1].upper()}{reason[1:].rstrip('.')}." for reason in report["reason_for_failure"])
+    reasons = reasons_of(report)
     if "gateway_failure" in report["problems_by_code"]:
         blameless = "Your file is not at fault, and you need not do anything: the operator has been told."
         return Verdict("refused", "Not processed", "We could not process this file.", (*reasons, blameless))
@@ -102,6 +102,11 @@ def failed(report: Report) -> Verdict:
     sentence = f"The file was refused: {needing(report)} fixing."
     again = f"Nothing was accepted.{held} Fix the rows below in the whole file and upload all of it again."
     return Verdict("refused", "Refused", sentence, (*reasons, again))
+
+
+def reasons_of(report: Report) -> tuple[str, ...]:
+    """Why it failed, as sentences."""
+    return tuple(f"{reason[:1].upper()}{reason[1:].rstrip('.')}." for reason in report["reason_for_failure"])
 
 
 def needing(report: Report) -> str:

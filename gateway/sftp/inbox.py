@@ -22,13 +22,13 @@ from gateway.ledger.drops import DropRow
 from gateway.pickup.claim import clear_the_name
 from gateway.pickup.folder import parent_of
 from gateway.pickup.holding import holding
-from gateway.pickup.names import is_temporary
+from gateway.pickup.names import is_dry_run, is_temporary
 from gateway.pickup.proofs import kind_of
 from gateway.sftp.handles import OpenUpload
 from gateway.sftp.logged_in import Login
 from gateway.sftp.names import Found, Names
 from gateway.sftp.new_names import refuse_bad_name, refuse_too_deep, refuse_twin
-from gateway.sftp.paths import Place, feed_root, list_below
+from gateway.sftp.paths import Place, inbox_of, list_below
 from gateway.sftp.uploads import Uploads, Wakes
 
 
@@ -164,6 +164,9 @@ class Inbox:
             raise UploadRefused(
                 f"{old}: the file is being processed for feed {old.feed}; upload it again to {new} instead"
             )
+        if is_dry_run(new.path) != drop.dry_run:
+            tried = "tried, and not stored" if drop.dry_run else "processed, and not only tried"
+            raise UploadRefused(f"{old}: the file is being {tried}; upload it again to {new} instead")
         visible.rename(self._ledger, drop, new.path)
 
     def _rename_folder(self, old: Place, new: Place) -> None:
@@ -287,7 +290,7 @@ class Inbox:
         return self._login.tenant, place.feed, place.path
 
     def _root(self, place: Place) -> Path:
-        return feed_root(self._settings, self._login.tenant, "inbox", place.feed)
+        return inbox_of(self._settings, self._login.tenant, place)
 
 
 def clock_time(seconds: float) -> datetime:

@@ -20,7 +20,7 @@ from gateway.ledger.uploads import UploadRow
 from gateway.pickup.claim import archived_path
 from gateway.pickup.landing import spool_path
 from gateway.sftp.logged_in import Login
-from gateway.sftp.paths import Place, feed_root, list_below, open_below, stat_below
+from gateway.sftp.paths import Place, inbox_of, list_below, open_below, stat_below
 from gateway.sftp.spool import durable_prefix
 from gateway.sftp.uploads import Uploads
 
@@ -158,7 +158,7 @@ class Names:
         return self._settings.gateway.pickup.grace_seconds
 
     def _root(self, place: Place) -> Path:
-        return feed_root(self._settings, self._login.tenant, "inbox", place.feed)
+        return inbox_of(self._settings, self._login.tenant, place)
 
 
 def inside(folder: Place, name: str) -> Place:

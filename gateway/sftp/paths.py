@@ -14,7 +14,8 @@ from pathlib import Path
 
 from gateway.config import Settings
 from gateway.errors import UploadRefused
-from gateway.pickup.folder import AREAS, FOLDER, make_durably, parent_of
+from gateway.pickup.folder import AREAS, FOLDER, make_dry_run, make_durably, parent_of
+from gateway.pickup.names import is_dry_run
 
 NAME_BYTES_MAX = 255
 # The kernel takes paths of 4,096 bytes, and the scan must be able to name what is stored: half of that is the client's.
@@ -74,6 +75,14 @@ def feed_root(settings: Settings, tenant: str, area: str, feed: str) -> Path:
     """The folder of a feed in an area; made, durably, when it is missing."""
     root = settings.tenant_dir(tenant) / area / feed
     make_durably(root)
+    return root
+
+
+def inbox_of(settings: Settings, tenant: str, place: Place) -> Path:
+    """The folder of the feed in which a place of the inbox is; the one for dry runs is there whenever it is named."""
+    root = feed_root(settings, tenant, "inbox", place.feed)
+    if is_dry_run(place.path):
+        make_dry_run(root)
     return root
 
 

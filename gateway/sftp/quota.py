@@ -19,6 +19,7 @@ from pathlib import Path
 from gateway.config import FeedSettings, LiveSettings
 from gateway.errors import UploadRefused
 from gateway.ledger import Ledger, waiting
+from gateway.ledger.states import DRY_RUN_FOLDER
 from gateway.ledger.waiting import Waiting
 from gateway.pickup.folder import inbox
 from gateway.sftp.paths import Place
@@ -139,8 +140,8 @@ class Quota:
 
 
 def standing(root: Path) -> Waiting:
-    """What is in a folder and below it; folders count as files."""
-    files = size = 0
+    """What is in an inbox and below it; folders count as files, but for the one for dry runs, which is ours."""
+    files, size = -int((root / DRY_RUN_FOLDER).is_dir()), 0
     folders = [str(root)]
     while folders:
         # A folder may go while this runs, or be too deep for a name when a local program has made it.

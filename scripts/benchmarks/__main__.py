@@ -12,7 +12,17 @@ from typing import Any
 import click
 from rich.console import Console
 
-from scripts.benchmarks import drops, logins, memory, neighbour, start, transfer, validation, validation_peers
+from scripts.benchmarks import (
+    drops,
+    logins,
+    memory,
+    neighbour,
+    start,
+    store,
+    transfer,
+    validation,
+    validation_peers,
+)
 from scripts.benchmarks.generate import ROWS, generated
 from scripts.benchmarks.tables import (
     table_of_figures,
@@ -33,6 +43,7 @@ TABLES = {
     "drops": table_of_figures,
     "neighbour": table_of_neighbours,
     "start": table_of_starts,
+    "store": store.table_of,
     "memory": table_of_memory,
 }
 
@@ -62,6 +73,7 @@ def bench(quick: bool, with_peers: bool, pairs: int, rows: int, folder: Path, on
         "drops": lambda: drops.compare(pairs, folder, quick=quick),
         "neighbour": lambda: neighbour.compare(pairs, folder, quick=quick),
         "start": lambda: start.compare(pairs, folder, quick=quick),
+        "store": lambda: store.compare(pairs, folder, quick=quick, with_peers=with_peers and not quick),
         # Once: five of the large files would take an hour.
         "memory": lambda: memory.compare(1, folder, quick=quick),
     }

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from gateway import contracts
+from gateway.config import FeedSettings
 from gateway.contracts import Contract
+from gateway.contracts.words import in_words
 from gateway.errors import ContractError
 from tests.pipeline.conftest import Result, run_pipeline
 
@@ -155,3 +157,54 @@ def test_a_contract_of_a_tenant_goes_before_a_built_in_one_of_that_name(tmp_path
     path.write_text(HEAD)
     with pytest.raises(ContractError, match="name: expected 'clevertap-events'"):
         contracts.load("clevertap-events", tmp_path)
+
+
+MIXED = """
+name = "mixed"
+title = "Mixed"
+kind = "mixed"
+formats = ["csv"]
+identity = ["user"]
+[[columns]]
+name = "user"
+[[columns]]
+name = "kind"
+[[columns]]
+name = "about"
+type = "object"
+"""
+IDENTIFY = "[[identify]]\nwhen = {kind = ['user']}\nidentity = 'user'\nattributes = 'about'\n"
+
+
+@pytest.mark.parametrize(
+    ("head", "rules", "message"),
+    [
+        (HEAD, "[event]\nname = 'what'\n", "event: no column named 'what'"),
+        (HEAD, "[event]\nproperties = 'at'\n", "event.properties: 'at' must be a column of type \"object\""),
+        (HEAD.replace('"events"', '"profiles"'), "[event]\nname = 'at'\n", "event: the rows of a contract of kind"),
+        (HEAD, IDENTIFY.replace("user", "customer").replace("kind", "at").replace("about", "at"), 'of kind "mixed"'),
+        (MIXED, IDENTIFY.replace("'about'", "'kind'"), "identify.attributes: 'kind' must be a column of type"),
+        (MIXED, IDENTIFY.replace("identity = 'user'", "identity = 'kind'"), "identify.identity: 'kind' is none of"),
+        (MIXED, IDENTIFY + "columns = ['plan']\n", "identify: no column named 'plan'"),
+    ],
+)
+def test_what_a_row_becomes_is_said_of_columns_that_there_are(head: str, rules: str, message: str) -> None:
+    with pytest.raises(ContractError, match="orders") as refused:
+        contract(rules, head)
+    assert message in str(refused.value)
+
+
+def test_a_contract_says_in_words_what_its_rows_become() -> None:
+    def words(found: Contract) -> str:
+        return in_words(found, FeedSettings(contract=found.name))
+
+    assert "an event of whom `identity` or `objectId` names, named by `evtName`." in words(
+        contracts.load("clevertap-events")
+    )
+    assert "updates the profile of whom `id` or `email` names" in words(contracts.load("customerio-people"))
+    assert (
+        "When `event_type` is `identify_user`: the members of `metadata`, and `company_id`, update the one that "
+        "`user_id` names." in words(contracts.load("userpilot-import"))
+    )
+    assert "named by `event_name`, else `event_type`." in words(contracts.load("userpilot-import"))
+    assert "A row is an event of whom `customer` names, named `orders`." in words(contract())

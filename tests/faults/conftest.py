@@ -18,7 +18,8 @@ numbers = itertools.count(1)
 class SharedSites:
     """A site whose gateway goes on to serve the next test: the restart of one is the start of the other."""
 
-    def __init__(self, new_folder: Callable[[], Path]) -> None:
+    def __init__(self, new_folder: Callable[[], Path], *, store: bool = False) -> None:
+        self._store = store
         self._new_folder = new_folder
         self._site: Site | None = None
 
@@ -27,7 +28,7 @@ class SharedSites:
         if self._site is not None and (self._site.has_died() or self._site.armed() or not self._site.is_at_rest()):
             self.end()
         if self._site is None:
-            self._site = Site(self._new_folder())
+            self._site = Site(self._new_folder(), store=self._store)
             self._site.serve()
         self._site.use_feeds(f"people-{next(numbers)}")
         return self._site

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.faults.errors import ERRORS, OF_THE_CLIENT, TEMPORARY
-from tests.faults.points import CRASHES, Point
+from tests.faults.points import COMMITTED, CRASHES, Point
 
 FOLDER = Path(os.environ["FAULTS"])
 VICTIM = "gateway" if __name__ == "__main__" else "worker"
@@ -121,10 +121,27 @@ def limit_memory() -> None:
     warm.warm_up = warm_up_and_limit
 
 
-place(point for point in (*CRASHES, *ERRORS, OF_THE_CLIENT, TEMPORARY) if point.victim == VICTIM)
+def contribute() -> None:
+    """`contributes` is whether jobs leave something for the store."""
+    process: Any = importlib.import_module("gateway.pipeline.process")
+    undisturbed = process.process
+
+    def processed(drop: Any, staging: Path, *arguments: Any) -> Any:
+        outcome = undisturbed(drop, staging, *arguments)
+        if setting("contributes"):
+            from tests.contributions import people_and_visits
+
+            return people_and_visits(drop, staging, outcome)
+        return outcome
+
+    process.process = processed
+
+
+place(point for point in (*CRASHES, *COMMITTED, *ERRORS, OF_THE_CLIENT, TEMPORARY) if point.victim == VICTIM)
 move_the_clock()
 if VICTIM == "worker":
     limit_memory()
+    contribute()
 else:
     lose_patience()
     from gateway.cli import gateway

@@ -22,6 +22,8 @@ OF_THE_RUN = frozenset(
         # Of the test, which has a feed for each run; a file may come twice, when its first OK was lost; and whether
         # a name is hidden tells whether the client's remove was before or after the claim.
         *("tenant", "feed", "generation", "hidden"),
+        # Of the store: jobs go into it together, or apart.
+        "commit_sequence",
     }
 )
 Reference = Callable[[str], "dict[str, Outcome]"]

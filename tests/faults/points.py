@@ -38,6 +38,9 @@ PUBLISH = "gateway.pipeline.publish"
 PROCESS = "gateway.pipeline.process"
 STAGING = "gateway.pipeline.staging"
 JOBS = "gateway.ledger.jobs"
+COMMITTING = "gateway.pickup.committing"
+COMMITS = "gateway.ledger.commits"
+STOREKEEPING = "gateway.storekeeping"
 
 # From the OPEN to the OK of the CLOSE: the client has no acknowledgement yet.
 UNACKNOWLEDGED = (
@@ -183,4 +186,22 @@ CRASHES = (
     *BEGUN,
     *IN_THE_WORKER,
     *PUBLISHED,
+)
+
+# Round the commit of a staged job into the store; only a gateway with a store comes by them.
+COMMITTED = (
+    Point("before the commit is begun", "put", "before", COMMITTING, "commits.begin"),
+    Point("the commit is begun and not committed", "put", "after", COMMITS, "take_jobs", inside="begin"),
+    Point("the commit is begun", "put", "before", COMMITTING, "Storekeeper.resolve"),
+    Point("the storekeeper is asked to resolve", "put", "before", STOREKEEPING, "Stores.resolve", victim="worker"),
+    Point("the results are settled and nobody knows", "put", "after", STOREKEEPING, "Stores.resolve", victim="worker"),
+    Point("the outcomes are decided", "put", "after", COMMITTING, "Storekeeper.resolve"),
+    Point("the decision is not committed", "put", "after", COMMITTING, "commits.resolve"),
+    Point("the commit is resolved", "put", "before", COMMITTING, "Storekeeper.make"),
+    Point("the storekeeper is asked to commit", "put", "before", STOREKEEPING, "Stores.make", victim="worker"),
+    Point("the commit is made and nobody knows", "put", "after", STOREKEEPING, "Stores.make", victim="worker"),
+    Point("the commit is made", "put", "after", COMMITTING, "Storekeeper.make"),
+    Point("the end of the commit is not committed", "put", "after", COMMITS, "move", inside="finish"),
+    Point("the commit is done", "put", "after", COMMITTING, "commits.finish"),
+    Point("results of a commit are published", "put", "before", PUBLICATION, "finish"),
 )

@@ -29,6 +29,8 @@ retry_seconds = {retry_seconds}
 workers = {workers}
 [limits]
 disk_reserve_bytes = {reserve}
+[store]
+enabled = {store}
 """
 TENANT = """
 [users.acme-ann]
@@ -47,7 +49,14 @@ class Site:
     """One gateway at a time, in which faults can be armed. `data` may be on another disk."""
 
     def __init__(
-        self, root: Path, *, data: Path | None = None, workers: int = 1, retry_seconds: float = 0, reserve: int = 0
+        self,
+        root: Path,
+        *,
+        data: Path | None = None,
+        workers: int = 1,
+        retry_seconds: float = 0,
+        reserve: int = 0,
+        store: bool = False,
     ) -> None:
         self.root = root
         self.data = data or root / "data"
@@ -58,7 +67,9 @@ class Site:
         (root / "host_keys" / "ssh_host_ed25519_key").chmod(0o600)
         self.keys["client"].write_private_key(root / "client")
         (root / "gateway.toml").write_text(
-            SETTINGS.format(data=self.data, workers=workers, retry_seconds=retry_seconds, reserve=reserve)
+            SETTINGS.format(
+                data=self.data, workers=workers, retry_seconds=retry_seconds, reserve=reserve, store=str(store).lower()
+            )
         )
         self.use_feeds("people")
         self.process: subprocess.Popen[str] | None = None

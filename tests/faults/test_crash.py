@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from tests.conftest import standing
 from tests.faults.outcomes import Reference, check_transitions, outcomes
 from tests.faults.partner import MORE, PEOPLE, SCRIPTS, GatewayDied, Partner
 from tests.faults.points import CRASHES, UNACKNOWLEDGED, Point
@@ -31,7 +32,7 @@ def check(site: Site, partner: Partner, undisturbed: Reference, script: str) -> 
     assert found.keys() - perhaps == expected.keys() - perhaps == digests(partner.acknowledged)
     assert found == {sha256: (undisturbed("overwrite") | expected)[sha256] for sha256 in found}
     check_transitions(site)
-    until(lambda: not list(site.inbox.iterdir()), lambda: f"left in the inbox: {list(site.inbox.iterdir())}")
+    until(lambda: not standing(site.inbox), lambda: f"left in the inbox: {standing(site.inbox)}")
 
 
 def run(site: Site, script: str, *points: Point) -> Partner:

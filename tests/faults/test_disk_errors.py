@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from paramiko.sftp import CMD_CLOSE, CMD_EXTENDED
 
+from tests.conftest import standing
 from tests.faults.errors import ERRORS, OF_THE_CLIENT, TEMPORARY
 from tests.faults.outcomes import Reference, outcomes
 from tests.faults.partner import PEOPLE, Partner, request, write
@@ -31,7 +32,7 @@ def test_after_an_error_of_the_disk_nothing_has_landed_and_the_put_works_again(
 ) -> None:
     expected = undisturbed("put")
     assert "/a.csv" in fail_to_put(shared_site, point.name)
-    until(lambda: list(shared_site.inbox.glob("*")) == [], shared_site.log)
+    until(lambda: standing(shared_site.inbox) == [], shared_site.log)
     assert all(drop["state"] == "withdrawn" for drop in shared_site.drops())
     Partner(shared_site).put("a.csv", PEOPLE)
     shared_site.ended()
@@ -55,7 +56,7 @@ def test_a_temporary_file_whose_close_failed_cannot_be_renamed_into_a_drop(share
             write(client, f"{partner.folder}/a.csv.part", PEOPLE)
         with pytest.raises(FileNotFoundError):
             client.posix_rename(f"{partner.folder}/a.csv.part", f"{partner.folder}/a.csv")
-    assert list(shared_site.inbox.iterdir()) == []
+    assert standing(shared_site.inbox) == []
     partner.put("a.csv.part", PEOPLE)
     with partner.connected() as client:
         client.posix_rename(f"{partner.folder}/a.csv.part", f"{partner.folder}/a.csv")

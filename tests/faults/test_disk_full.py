@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import standing
 from tests.faults.disk import SmallDisk
 from tests.faults.outcomes import outcomes
 from tests.faults.partner import MORE, PEOPLE, Partner, write
@@ -49,7 +50,7 @@ def test_a_put_that_fills_the_disk_fails_and_works_when_there_is_space_again(sma
     disk.fill(leave=60_000)
     assert "space left" in refused(partner, PEOPLE)
     assert not small_site.has_died()
-    assert list(small_site.inbox.iterdir()) == []
+    assert standing(small_site.inbox) == []
     assert [drop["path"] for drop in small_site.drops()] == ["first.csv"]
     disk.free()
     partner.put("a.csv", PEOPLE)

@@ -14,7 +14,7 @@ import pytest
 
 from gateway import clock
 from gateway.errors import LedgerError
-from gateway.ledger import Ledger, drops, holds, jobs, landings, visible
+from gateway.ledger import Ledger, drops, earlier, holds, jobs, landings, visible
 from gateway.ledger.drops import DropRow
 from gateway.ledger.jobs import Ending
 from gateway.ledger.landings import Landing
@@ -181,11 +181,11 @@ def test_jobs_are_listed_newest_first_and_filtered(ledger: Ledger) -> None:
 def test_the_original_of_repeated_bytes_is_the_first_completed_job_under_that_contract(ledger: Ledger) -> None:
     one = completed(ledger, "a.csv")
     repeat = drops.get(ledger, jobs.get(ledger, claimed(ledger, "b.csv")).drop_id)
-    assert jobs.original_of(ledger, repeat, "5a", "c0") == one
-    assert jobs.original_of(ledger, repeat, "5a", "another contract") is None
-    assert jobs.original_of(ledger, repeat, "other bytes", "c0") is None
+    assert earlier.original_of(ledger, repeat, "5a", "c0") == one
+    assert earlier.original_of(ledger, repeat, "5a", "another contract") is None
+    assert earlier.original_of(ledger, repeat, "other bytes", "c0") is None
     first = drops.get(ledger, jobs.get(ledger, one).drop_id)
-    assert jobs.original_of(ledger, first, "5a", "c0") is None
+    assert earlier.original_of(ledger, first, "5a", "c0") is None
 
 
 def test_rejected_rows_find_the_newest_job_of_their_name(ledger: Ledger) -> None:
@@ -194,12 +194,12 @@ def test_rejected_rows_find_the_newest_job_of_their_name(ledger: Ledger) -> None
     completed(ledger, "2026/ab.csv")
     later = NOW + timedelta(seconds=1)
     for name in ("2026/a.csv", "2026/a"):
-        assert jobs.newest_named(ledger, "acme", "profiles", name, later, None) == second
-    first = jobs.newest_named(ledger, "acme", "profiles", "2026/a", later, 1)
+        assert earlier.newest_named(ledger, "acme", "profiles", name, later, None) == second
+    first = earlier.newest_named(ledger, "acme", "profiles", "2026/a", later, 1)
     assert first is not None
     assert first != second
-    assert jobs.newest_named(ledger, "acme", "profiles", "2026", later, None) is None
-    assert jobs.newest_named(ledger, "acme", "profiles", "2026/a", NOW, None) is None
+    assert earlier.newest_named(ledger, "acme", "profiles", "2026", later, None) is None
+    assert earlier.newest_named(ledger, "acme", "profiles", "2026/a", NOW, None) is None
 
 
 def test_a_claimed_name_stays_visible_for_its_grace_and_under_its_new_name(ledger: Ledger) -> None:

@@ -100,17 +100,17 @@ class Site:
     def outbox(self) -> Path:
         return self.settings.tenant_dir("acme") / "outbox" / "profiles"
 
-    def upload(self, path: str, content: bytes = PROFILES, feed: str = "profiles") -> str:
+    def upload(self, path: str, content: bytes = PROFILES, feed: str = "profiles", tenant: str = "acme") -> str:
         """Land a file as the SFTP server does; the drop's id."""
-        upload_id = self.spool(path, content, feed)
+        upload_id = self.spool(path, content, feed, tenant)
         return land(
-            self.settings, self.ledger, upload_id=upload_id, tenant="acme", feed=feed, path=path, username="ann"
+            self.settings, self.ledger, upload_id=upload_id, tenant=tenant, feed=feed, path=path, username="ann"
         )
 
-    def spool(self, path: str, content: bytes = PROFILES, feed: str = "profiles") -> str:
+    def spool(self, path: str, content: bytes = PROFILES, feed: str = "profiles", tenant: str = "acme") -> str:
         """An upload whose bytes are in the spool; its id."""
         upload, _ = uploads.open_upload(
-            self.ledger, tenant="acme", username="ann", feed=feed, path=path, address=None, client=None
+            self.ledger, tenant=tenant, username="ann", feed=feed, path=path, address=None, client=None
         )
         spool_path(self.settings, upload.id).write_bytes(content)
         return upload.id
@@ -147,6 +147,18 @@ class Site:
     def outbox_names(self, feed: str) -> list[str]:
         return sorted(path.name for path in (self.outbox.parent / feed).iterdir())
 
+    def add_tenant(self, name: str) -> None:
+        """Another tenant, with the same feeds."""
+        (self.root / "tenants" / f"{name}.toml").write_text(TENANT.replace("users.ann", f"users.{name}-ann"))
+        self.live.refresh()
+        make_folders(self.settings)
+
+    def set_policy(self, feed: str, **policies: str | float) -> None:
+        """A feed has these policies from now on."""
+        path, lines = self.root / "tenants" / "acme.toml", [f"{key} = {json.dumps(policies[key])}" for key in policies]
+        path.write_text(path.read_text().replace(f"[feeds.{feed}]\n", "\n".join([f"[feeds.{feed}]", *lines, ""])))
+        self.live.refresh()
+
     def state(self, drop_id: str) -> str:
         return self.drop(drop_id).state
 
@@ -156,7 +168,13 @@ class Site:
 
     @contextmanager
     def picking_up(self, engine: Engine | None = None) -> Iterator[Pickup]:
-        """A real pickup with a real worker process; an engine of the test's own is started and stopped."""
+        """A real pickup with a real worker process; an engine of the test's own is started and stopped.
+
+        It has no storekeeper: the store is switched off.
+        """
+        gateway = self.settings.gateway
+        off = gateway.model_copy(update={"store": gateway.store.model_copy(update={"enabled": False})})
+        self.live.current = self.settings.model_copy(update={"gateway": off})
         if engine is not None:
             engine.start()
         pickup = Pickup(self.live, self.ledger, engine or self._shared_engine())

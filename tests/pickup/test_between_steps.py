@@ -19,6 +19,7 @@ from gateway.pickup import landing, passage
 from gateway.pickup.folder import inbox
 from gateway.pickup.pickup import Pickup
 from gateway.pickup.scan import Scan
+from tests.conftest import standing
 from tests.pickup.conftest import PROFILES
 from tests.pickup.test_holds import CUT
 from tests.pickup.test_sequence import EVENTS, delayed_profiles, pause_until
@@ -42,7 +43,7 @@ def test_a_claimed_file_that_still_stands_is_withdrawn_and_never_taken_for_a_loc
     claimed_and_not_taken(site, drop_id, monkeypatch)
     holds.withdraw(site.ledger, site.drop(drop_id), "withdrawn by an operator", "archive", clock.now())
     with site.picking_up():
-        until(lambda: not list(site.inbox.iterdir()))
+        until(lambda: not standing(site.inbox))
         site.upload("b.csv")
         until(lambda: [job.status for job in site.jobs()] == ["failed", "completed"])
 
@@ -177,4 +178,4 @@ def test_a_status_file_that_could_not_be_written_or_removed_is_tried_again(
         holds.withdraw(site.ledger, site.drop(drop_id), "withdrawn by an operator", "archive", clock.now())
         until(lambda: "a.csv.status.json" not in site.outbox_names("marked"))
     assert refused == ["written", "removed"]
-    assert not list(inbox(site.settings, "acme", "marked").iterdir())
+    assert not standing(inbox(site.settings, "acme", "marked"))

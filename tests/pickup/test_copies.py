@@ -19,6 +19,7 @@ from gateway.locks import keeping
 from gateway.pickup.claim import archived_path, take_file
 from gateway.pickup.landing import spool_path
 from gateway.retention.sweeping import Sweeping
+from tests.conftest import standing
 from tests.pickup.conftest import PROFILES
 from tests.waiting import until
 
@@ -101,7 +102,7 @@ def test_what_moves_on_while_the_ledger_is_copied_is_found_where_it_is_by_then(
     assert (len(copies), done.warnings) == (2, [])
     ledger = restored(tmp_path)
     inbox = load(tmp_path / "new").tenant_dir("acme") / "inbox" / "profiles"
-    assert [path.name for path in inbox.iterdir()] == ["replaced.csv"]
+    assert standing(inbox) == ["replaced.csv"]
     assert (inbox / "replaced.csv").read_bytes() == b"identity,Name\nnew,New\n"
     assert drops.get(ledger, replaced).inode == (inbox / "replaced.csv").stat().st_ino
     assert drops.get(ledger, gone).state == "withdrawn"

@@ -16,6 +16,7 @@ from gateway.ledger import drops, holds
 from gateway.pickup.folder import inbox
 from gateway.pickup.proofs import checksum_in, kind_of
 from gateway.pickup.scan import Scan
+from tests.conftest import standing
 from tests.pickup.conftest import PROFILES
 from tests.waiting import until
 
@@ -42,7 +43,7 @@ def test_a_file_waits_for_its_marker_and_says_so(site: Any) -> None:
     drop = site.drop(drop_id)
     assert (drop.state, drop.proof) == ("done", "done_marker")
     assert site.transitions(drop_id) == ["landed", "held", "queued", "claimed", "done"]
-    assert list(inbox(site.settings, "acme", "marked").iterdir()) == []
+    assert standing(inbox(site.settings, "acme", "marked")) == []
     assert "no_completion_proof" not in site.report("a.csv", "marked")["problems_by_code"]
 
 
@@ -143,7 +144,7 @@ def test_a_marker_whose_file_never_comes_leaves_the_inbox_in_the_end(site: Any) 
         site.end_the_wait(marker)
         pickup.wake()
         until(lambda: site.state(marker) == "withdrawn" and not site.drop(marker).leaving)
-        assert list(inbox(site.settings, "acme", "marked").iterdir()) == []
+        assert standing(inbox(site.settings, "acme", "marked")) == []
         site.upload("b.csv", feed="repeats")
         assert [job.filename for job in site.ended()] == ["b.csv"]
 

@@ -20,6 +20,7 @@ from gateway.pickup.landing import spool_path
 from gateway.retention import originals, results, sweep
 from gateway.retention.originals import finish_purges
 from gateway.retention.swept import Swept
+from tests.conftest import standing
 from tests.pickup.conftest import PROFILES
 from tests.pickup.test_holds import gateway
 from tests.waiting import until
@@ -73,7 +74,7 @@ def test_what_is_held_queued_or_quarantined_keeps_its_file_however_old(site: Any
     swept = sweep_after(site, timedelta(days=4000))
     assert swept["originals"].count == 0
     assert original.exists()
-    assert sorted(path.name for path in site.inbox.iterdir()) == ["a.csv", "b.csv", "c.csv"]
+    assert standing(site.inbox) == ["a.csv", "b.csv", "c.csv"]
     assert site.transitions(waits) == ["landed"], "the history of what waits stays as well"
     assert uploads.look_up(site.ledger, site.drop(waits).upload_id) is not None
 
@@ -225,7 +226,7 @@ def test_an_upload_that_kept_its_temporary_name_expires_and_a_local_programs_fil
     sweep_after(site, timedelta(hours=71))
     assert (site.inbox / "a.csv.part").exists()
     assert sweep_after(site, timedelta(hours=73))["uploads"].count == 1
-    assert [path.name for path in site.inbox.iterdir()] == ["local.csv.part"]
+    assert standing(site.inbox) == ["local.csv.part"]
     assert uploads.get(site.ledger, upload_id).state == "expired"
 
 

@@ -18,6 +18,7 @@ import pytest
 
 from gateway.config import LiveSettings
 from gateway.ledger import Ledger
+from gateway.ledger.states import DRY_RUN_FOLDER
 from gateway.pickup.folder import make_folders
 from gateway.pickup.scan import Scan
 from gateway.sftp.listener import SftpListener
@@ -34,6 +35,11 @@ class Ended:
     code: int
     out: str
     err: str
+
+
+async def shown(client: asyncssh.SFTPClient, inbox: str) -> list[str]:
+    """What a client lists in an inbox, but for the folder for dry runs, which is always there."""
+    return [name for name in await client.listdir(inbox) if name != DRY_RUN_FOLDER]
 
 
 class Waking:

@@ -14,6 +14,7 @@ import paramiko
 import pytest
 import structlog
 
+from gateway.ledger.states import DRY_RUN_FOLDER
 from tests.sftp.conftest import Running, until
 from tests.sftp.partners import (
     Asyncssh,
@@ -73,6 +74,11 @@ async def partner(request: pytest.FixtureRequest, server: Running) -> AsyncItera
     await found.stop()
 
 
+async def files_of(partner: Partner) -> list[str]:
+    """What a partner sees in the inbox, but for the folder for dry runs."""
+    return [name for name in await partner.names(INBOX) if name != DRY_RUN_FOLDER]
+
+
 async def landed(server: Running, *expected: tuple[str, int]) -> None:
     """Path and bytes of what waits for its claim. sshfs comes back from a close before it is answered."""
 
@@ -94,7 +100,7 @@ async def test_a_partner_overwrites_looks_renames_and_removes(
     await partner.put(source, f"{INBOX}/c.csv")
     await landed(server, ("b.csv", SIZE // 2), ("c.csv", SIZE))
     await partner.remove(f"{INBOX}/c.csv")
-    assert await partner.names(INBOX) == ["b.csv"]
+    assert await files_of(partner) == ["b.csv"]
     await partner.get(f"{INBOX}/b.csv", tmp_path / "back.csv")
     assert (tmp_path / "back.csv").read_bytes() == shorter.read_bytes()
     await landed(server, ("b.csv", SIZE // 2))
@@ -106,14 +112,14 @@ async def test_a_claimed_name_is_still_the_partners(
     await partner.put(source, f"{INBOX}/a.csv")
     await landed(server, ("a.csv", SIZE))
     server.claim()
-    assert await partner.names(INBOX) == ["a.csv"]
+    assert await files_of(partner) == ["a.csv"]
     await partner.get(f"{INBOX}/a.csv", tmp_path / "back.csv")
     assert (tmp_path / "back.csv").read_bytes() == source.read_bytes()
     await partner.put(shorter, f"{INBOX}/a.csv")
     await landed(server, ("a.csv", SIZE // 2))
     assert server.drops() == [("a.csv", 1, "claimed", SIZE), ("a.csv", 2, "landed", SIZE // 2)]
     await partner.remove(f"{INBOX}/a.csv")
-    assert await partner.names(INBOX) == []
+    assert await files_of(partner) == []
     assert server.drops() == [("a.csv", 1, "claimed", SIZE), ("a.csv", 2, "withdrawn", SIZE // 2)]
 
 
@@ -209,7 +215,7 @@ async def test_rclone_checks_by_md5_sha1_and_bytes_before_and_after_the_claim(se
         assert hashlib.sha1((folder / "a.csv").read_bytes(), usedforsecurity=False).hexdigest() in sums
     (folder / "a.csv").unlink()
     await rclone.do(f"sync {folder} gw:{INBOX}")
-    assert len(await rclone.names(INBOX)) == 1
+    assert len(await files_of(rclone)) == 1
 
 
 async def test_folders_are_copied_twice_without_a_complaint(server: Running, source: Path, shorter: Path) -> None:
@@ -260,7 +266,7 @@ async def test_what_editors_do_when_they_save_over_sshfs_ends_as_one_drop(server
     await until(lambda: [drop for drop in server.drops() if drop[2] == "landed"] and not server.spooled())
     (drop,) = [drop for drop in server.drops() if drop[2] == "landed"]
     assert (drop[0], drop[3]) == ("a.csv", 13)
-    assert await sshfs.names(INBOX) == ["a.csv"]
+    assert await files_of(sshfs) == ["a.csv"]
     assert server.inbox("a.csv").read_text() == "identity\nbob\n"
     assert {state for _, _, state, _ in server.drops()} <= {"landed", "withdrawn", "superseded"}
     await sshfs.stop()
@@ -276,7 +282,7 @@ def paramiko_round_trip(server: Running, source: Path) -> bytes:
             attributes = sftp.put(str(source), "/inbox/events/a.csv")
             assert attributes.st_size == SIZE
             sftp.rename("/inbox/events/a.csv", "/inbox/events/b.csv")
-            assert sftp.listdir("/inbox/events") == ["b.csv"]
+            assert set(sftp.listdir("/inbox/events")) == {"b.csv", "dryrun"}
             back = io.BytesIO()
             sftp.getfo("/inbox/events/b.csv", back)
             with pytest.raises(PermissionError, match="links cannot be made"):

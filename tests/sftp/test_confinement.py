@@ -9,7 +9,8 @@ import asyncssh
 import pytest
 
 from gateway.sftp.paths import Place, place_of
-from tests.sftp.conftest import Running
+from tests.conftest import standing
+from tests.sftp.conftest import Running, shown
 
 
 async def test_the_root_shows_three_folders_and_a_folder_for_each_feed(server: Running) -> None:
@@ -68,7 +69,7 @@ async def test_links_cannot_be_made(server: Running) -> None:
             await client.link("inbox/events/a.csv", "inbox/events/link")
         with pytest.raises(asyncssh.SFTPPermissionDenied):
             await client.readlink("inbox/events/a.csv")
-    assert os.listdir(server.inbox("")) == ["a.csv"]
+    assert standing(server.inbox("")) == ["a.csv"]
 
 
 @pytest.mark.parametrize("area", ["inbox", "outbox", "samples"])
@@ -81,7 +82,7 @@ async def test_links_that_are_there_are_not_followed_and_not_shown(server: Runni
     (folder / "folder").symlink_to(outside)
     os.mkfifo(folder / "pipe")
     async with server.client() as client:
-        assert await client.listdir(f"/{area}/events") == []
+        assert await shown(client, f"/{area}/events") == []
         for name in ("file", "folder/secret", "pipe"):
             assert not await client.exists(f"/{area}/events/{name}")
             with pytest.raises(asyncssh.SFTPNoSuchFile):
@@ -164,7 +165,7 @@ async def test_one_tenant_sees_nothing_of_another(server: Running, root: Path) -
     async with server.client() as client, client.open("inbox/events/a.csv", "wb") as file:
         await file.write(b"a\n")
     async with server.client("rival-up") as client:
-        assert await client.listdir("/inbox/events") == []
+        assert await shown(client, "/inbox/events") == []
         assert not await client.exists("/inbox/events/a.csv")
         assert not await client.exists("/../acme/inbox/events/a.csv")
 

@@ -18,7 +18,7 @@ from gateway.sftp.logged_in import Login
 from gateway.sftp.names import Found, Names
 from gateway.sftp.paths import Place
 from gateway.sftp.uploads import Uploads
-from tests.sftp.conftest import WRITE_FLAG, Running
+from tests.sftp.conftest import WRITE_FLAG, Running, shown
 
 LOGIN = Login("acme", "acme-up", "127.0.0.1", "a test")
 PLACE = Place("inbox", "events", "a.csv")
@@ -82,7 +82,7 @@ async def test_a_claimed_file_that_still_stands_is_not_removed_with_its_name(
 ) -> None:
     async with server.client() as client:
         await client.remove("inbox/events/a.csv")
-        assert await client.listdir("inbox/events") == []
+        assert await shown(client, "inbox/events") == []
     assert archived_path(server.live.current, half_claimed).read_bytes() == b"first\n"
     assert server.drops() == [("a.csv", 1, "claimed", 6)]
 

@@ -11,7 +11,7 @@ import pytest
 import structlog
 
 from gateway.errors import ConfigError
-from tests.sftp.conftest import PASSWORD, Running
+from tests.sftp.conftest import PASSWORD, Running, shown
 
 NO_KEYS: dict[str, list[str]] = {"client_keys": []}
 
@@ -72,7 +72,7 @@ async def test_changed_users_and_feeds_are_taken_without_a_restart(server: Runni
         )
         async with server.client("acme-new") as client, client.open("inbox/fresh/a.csv", "wb") as file:
             await file.write(b"a\n")
-        assert await before.listdir("inbox/fresh") == ["a.csv"]
+        assert await shown(before, "inbox/fresh") == ["a.csv"]
         path.write_text(path.read_text().replace("acme-new", "acme-newer"))
         with pytest.raises(asyncssh.PermissionDenied):
             async with server.client("acme-new"):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-
 import asyncssh
 import pytest
 
 from gateway.pickup.claim import original_path
-from tests.sftp.conftest import Running
+from tests.conftest import standing
+from tests.sftp.conftest import Running, shown
 
 
 async def put(client: asyncssh.SFTPClient, name: str, content: bytes = b"first\n", feed: str = "events") -> None:
@@ -27,7 +26,7 @@ async def test_a_claimed_name_is_still_listed_statted_and_read(server: Running) 
         await put(client, "a.csv")
         server.claim()
         assert not server.inbox("a.csv").exists()
-        assert await client.listdir("inbox/events") == ["a.csv"]
+        assert await shown(client, "inbox/events") == ["a.csv"]
         assert (await client.stat("inbox/events/a.csv")).size == 6
         assert await read(client, "a.csv") == b"first\n"
 
@@ -38,7 +37,7 @@ async def test_a_claimed_name_is_gone_after_the_grace_period(server: Running) ->
         server.claim()
         with server.ledger.transaction() as connection:
             connection.execute("UPDATE drops SET claimed_at = '2020-01-01T00:00:00.000000Z'")
-        assert await client.listdir("inbox/events") == []
+        assert await shown(client, "inbox/events") == []
         assert not await client.exists("inbox/events/a.csv")
 
 
@@ -58,7 +57,7 @@ async def test_removing_a_claimed_name_hides_it_and_leaves_the_job(server: Runni
         await put(client, "a.csv")
         server.claim()
         await client.remove("inbox/events/a.csv")
-        assert await client.listdir("inbox/events") == []
+        assert await shown(client, "inbox/events") == []
     assert server.drops() == [("a.csv", 1, "claimed", 6)]
 
 
@@ -70,7 +69,7 @@ async def test_a_removed_name_brings_no_earlier_generation_to_light(server: Runn
         await put(client, "a.csv", b"third\n")
         await client.remove("inbox/events/a.csv")
         assert not await client.exists("inbox/events/a.csv")
-        assert await client.listdir("inbox/events") == []
+        assert await shown(client, "inbox/events") == []
     assert [state for _, _, state, _ in server.drops()] == ["claimed", "claimed", "withdrawn"]
 
 
@@ -82,7 +81,7 @@ async def test_a_name_that_was_renamed_brings_no_earlier_generation_to_light(ser
             if is_claimed or content == b"first\n":
                 server.claim()
         await client.rename("inbox/events/a.csv", "inbox/events/b.csv")
-        assert await client.listdir("inbox/events") == ["b.csv"]
+        assert await shown(client, "inbox/events") == ["b.csv"]
         assert not await client.exists("inbox/events/a.csv")
         assert await read(client, "b.csv") == b"second\n"
 
@@ -92,7 +91,7 @@ async def test_renaming_a_claimed_name_within_its_feed_is_remembered(server: Run
         await put(client, "a.csv")
         server.claim()
         await client.rename("inbox/events/a.csv", "inbox/events/b.csv")
-        assert await client.listdir("inbox/events") == ["b.csv"]
+        assert await shown(client, "inbox/events") == ["b.csv"]
         assert await read(client, "b.csv") == b"first\n"
         assert not await client.exists("inbox/events/a.csv")
     assert server.drops() == [("a.csv", 1, "claimed", 6)]
@@ -145,7 +144,7 @@ async def test_a_plain_rename_does_not_overwrite_and_a_posix_rename_does(server:
         with pytest.raises(asyncssh.SFTPFailure, match="this name is taken"):
             await client.rename("inbox/events/a.csv", "inbox/events/b.csv")
         await client.posix_rename("inbox/events/a.csv", "inbox/events/b.csv")
-        assert await client.listdir("inbox/events") == ["b.csv"]
+        assert await shown(client, "inbox/events") == ["b.csv"]
         assert await read(client, "b.csv") == b"first\n"
     assert sorted(drop[2] for drop in server.drops()) == ["landed", "superseded"]
 
@@ -154,7 +153,7 @@ async def test_a_landed_file_can_be_renamed_into_another_feed(server: Running) -
     async with server.client() as client:
         await put(client, "a.csv")
         await client.rename("inbox/events/a.csv", "inbox/small/b.csv")
-        assert await client.listdir("inbox/small") == ["b.csv"]
+        assert await shown(client, "inbox/small") == ["b.csv"]
     row = server.ledger.row("SELECT feed, path, state FROM drops")
     assert row is not None
     assert tuple(row) == ("small", "b.csv", "settling")
@@ -165,7 +164,7 @@ async def test_removing_a_landed_file_withdraws_it(server: Running) -> None:
     async with server.client() as client:
         await put(client, "a.csv")
         await client.remove("inbox/events/a.csv")
-        assert await client.listdir("inbox/events") == []
+        assert await shown(client, "inbox/events") == []
     assert server.drops() == [("a.csv", 1, "withdrawn", 6)]
     assert server.scan.claim_settled() == 0
 
@@ -218,7 +217,7 @@ async def test_a_file_of_a_local_program_is_seen_and_can_be_renamed_and_removed(
         await client.rename("inbox/events/local.csv", "inbox/events/other.csv")
         await client.remove("inbox/events/other.csv")
     assert server.drops() == []
-    assert os.listdir(server.inbox("")) == []
+    assert standing(server.inbox("")) == []
 
 
 async def test_an_empty_folder_can_be_renamed_and_a_full_one_not(server: Running) -> None:

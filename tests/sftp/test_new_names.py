@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Awaitable
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import asyncssh
 import pytest
 
 from gateway.pickup.scan import files_below
+from tests.conftest import standing
 from tests.sftp.conftest import Running
 
 IMPOSSIBLE = {
@@ -67,7 +67,7 @@ async def test_no_request_makes_a_name_that_cannot_be_or_misleads(server: Runnin
         for name, words in names.items():
             (told,) = await refusals(client, name)
             assert words in told
-    assert sorted(os.listdir(server.inbox(""))) == ["folder", "plain.csv"]
+    assert standing(server.inbox("")) == ["folder", "plain.csv"]
     assert [path for path, *_ in server.drops()] == ["plain.csv"]
 
 
@@ -88,7 +88,7 @@ async def test_openssh_shows_why_a_name_is_refused(server: Running, tmp_path: Pa
     assert "/inbox/events/FEED: 'feed' is there already and differs in case" in told
     assert "/inbox/events/b.csv.report.html: the gateway's own results are called like this" in told
     assert "/inbox/events/A.csv: 'a.csv' is there already and differs in case" in told
-    assert sorted(os.listdir(server.inbox(""))) == ["a.csv", "feed"]
+    assert standing(server.inbox("")) == ["a.csv", "feed"]
 
 
 async def test_rejected_rows_may_come_back_under_the_name_that_we_gave_them(server: Running) -> None:
@@ -129,7 +129,7 @@ async def test_below_the_twin_of_a_folder_there_is_nothing(server: Running) -> N
             await client.open("/inbox/events/Feed/a.csv", "wb")
         with pytest.raises(asyncssh.SFTPNoSuchFile):
             await client.mkdir("/inbox/events/Feed/deeper")
-    assert os.listdir(server.inbox("")) == ["feed"]
+    assert standing(server.inbox("")) == ["feed"]
 
 
 @pytest.mark.parametrize("user", ["acme-up", "acme-two"])

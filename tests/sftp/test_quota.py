@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -13,6 +12,7 @@ import asyncssh
 import pytest
 
 from gateway.ledger import drops, uploads
+from tests.conftest import standing
 from tests.sftp.conftest import APPEND_FLAG, CREATE_FLAG, WRITE_FLAG, Running, string, until
 
 FULL_OF_FILES = "/inbox/events/{}: 4 files and folders of this feed wait or are being uploaded, and 4 may"
@@ -134,7 +134,7 @@ async def test_a_file_that_comes_from_another_feed_brings_its_bytes(limited: Lim
         await put(client, "small/b.csv.part", b"x" * 60_000)
         with pytest.raises(asyncssh.SFTPPermissionDenied, match=f"events/b.csv: 60000 {FULL_OF_BYTES}"):
             await client.rename("/inbox/small/b.csv.part", "/inbox/events/b.csv")
-        assert os.listdir(server.tree("inbox", "small")) == ["b.csv.part"]
+        assert standing(server.tree("inbox", "small")) == ["b.csv.part"]
         await client.rename("/inbox/small/b.csv.part", "/inbox/small/b.csv")
         assert [path for path, *_ in server.drops()] == ["a.csv", "b.csv"]
 

@@ -17,7 +17,7 @@ from gateway.ledger.uploads import UploadRow
 from gateway.retention.sweep import sweep
 from gateway.sftp.handles import OpenUpload
 from gateway.sftp.uploads import Uploads
-from tests.sftp.conftest import Running, kill, until
+from tests.sftp.conftest import Running, kill, shown, until
 from tests.sftp.partners import (
     Asyncssh,
     Curl,
@@ -90,8 +90,8 @@ async def test_a_killed_client_makes_no_drop_and_reput_completes_it_to_one(serve
 async def test_a_partial_upload_is_seen_by_its_own_user_only(server: Running, big: Path) -> None:
     await half_an_upload(server, big)
     async with server.client("acme-up") as mine, server.client("acme-two") as theirs:
-        assert await mine.listdir("inbox/events") == ["big.ndjson"]
-        assert await theirs.listdir("inbox/events") == []
+        assert await shown(mine, "inbox/events") == ["big.ndjson"]
+        assert await shown(theirs, "inbox/events") == []
         assert not await theirs.exists("inbox/events/big.ndjson")
 
 
@@ -306,9 +306,9 @@ async def test_an_upload_that_kept_its_temporary_name_expires_while_its_client_l
 ) -> None:
     await server.sftp(f"put {big} inbox/events/big.ndjson.uploading")
     async with server.client() as client:
-        assert await client.listdir("inbox/events") == ["big.ndjson.uploading"]
+        assert await shown(client, "inbox/events") == ["big.ndjson.uploading"]
         sweep(server.live.current, server.ledger, clock.now() + timedelta(hours=73))
-        assert await client.listdir("inbox/events") == []
+        assert await shown(client, "inbox/events") == []
         with pytest.raises(asyncssh.SFTPNoSuchFile):
             await client.rename("inbox/events/big.ndjson.uploading", "inbox/events/big.ndjson")
     assert server.uploads() == [("big.ndjson.uploading", "expired", BIG)]

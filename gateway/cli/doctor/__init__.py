@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from gateway.cli.doctor import installation, ledger, security, work
+from gateway.cli.doctor import installation, ledger, security, store, work
 from gateway.cli.doctor.findings import FAILS, Check, Finding, Site, fail
 from gateway.cli.jobs import JSON_OPTION
 from gateway.cli.listing import harmless, wide_console
@@ -21,6 +21,7 @@ SECTIONS: dict[str, tuple[Check, ...]] = {
     "ledger": ledger.CHECKS,
     "security": security.CHECKS,
     "work": work.CHECKS,
+    "store": store.CHECKS,
 }
 STYLES = {"ok": "green", "note": "cyan", "warning": "yellow", "fail": "bold red"}
 

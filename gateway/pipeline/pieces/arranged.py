@@ -8,10 +8,10 @@ from functools import partial
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from gateway.contracts import Contract
 from gateway.pipeline.ahead import mapped
+from gateway.pipeline.order import LeftOut
 from gateway.pipeline.pieces import shards
 from gateway.pipeline.pieces.alike import alike
 from gateway.pipeline.pieces.runs import NO_TIME, Range, Runs, joined
@@ -22,18 +22,20 @@ from gateway.pipeline.validate import TIME
 # What is sorted at once; another range is read meanwhile.
 RANGE_BYTES = 96 << 20
 
-LeftOut = NDArray[np.bool_]
-
 
 @dataclass(frozen=True, slots=True)
 class Arranged:
-    """The accepted rows in order, in parts that are not empty, and what became of the others."""
+    """The accepted rows in order, in parts that are not empty, and what became of the others.
+
+    left_out: by record number, the rows that repeat another one; None where there is none.
+    """
 
     parts: Iterator[pl.DataFrame]
     height: int
     merged: int = 0
     duplicates: int = 0
     moved: int = 0
+    left_out: LeftOut | None = None
 
 
 def arranged(spool: Spool, contract: Contract) -> Arranged:
@@ -61,7 +63,8 @@ def events(spool: Spool, contract: Contract, left_out: LeftOut, found: list[Runs
     duplicates = int(left_out.sum())
     moved = moved_rows(spool, left_out)
     parts = oldest_first(spool.good, left_out) if moved else in_place(spool.good, left_out)
-    return Arranged(parts, len(spool.rows) - duplicates, duplicates=duplicates, moved=moved)
+    height = len(spool.rows) - duplicates
+    return Arranged(parts, height, duplicates=duplicates, moved=moved, left_out=left_out if duplicates else None)
 
 
 def moved_rows(spool: Spool, left_out: LeftOut) -> int:

@@ -14,6 +14,7 @@ from gateway.pipeline import report as reports
 from gateway.pipeline.drop import Counts, Drop
 from gateway.pipeline.histogram import MOMENT, spread_over
 from gateway.pipeline.judge import Judged
+from gateway.pipeline.order import Concluded
 from gateway.pipeline.pieces.arranged import Arranged, arranged
 from gateway.pipeline.pieces.numbers import Numbers
 from gateway.pipeline.pieces.runs import NO_TIME, times_of
@@ -30,19 +31,17 @@ ROW_GROUP_ROWS = 512 * 512
 Parts = Iterator[pl.DataFrame]
 
 
-def conclude(
-    drop: Drop, source: Source, judged: Judged, spool: Spool, out: Staging, problems: Problems
-) -> tuple[Counts, reports.Facts, str]:
-    """Order and write what was judged; the last of the three is why the drop fails as a whole, or nothing."""
+def conclude(drop: Drop, source: Source, judged: Judged, spool: Spool, out: Staging, problems: Problems) -> Concluded:
+    """Order and write what was judged."""
     spool.close()
-    good, rejected = len(spool.rows), spool.rejected_count
+    good, rejected = len(spool.rows), len(spool.rejected)
     total = good + rejected
     facts = reports.Facts(drop.path.stat().st_size)
     if rejected:
         out.write(f".rejected.{source.format}", spool.rejected_path.rename)
     if reason := too_many_errors(drop, rejected, total):
         problems.add_of_file("too_many_errors", reason)
-        return Counts(total, rejected=rejected, withheld=good, blank=judged.blank), facts, reason
+        return Concluded(Counts(total, rejected=rejected, withheld=good, blank=judged.blank), facts, reason)
     done = arranged(spool, drop.contract)
     counts = Counts(total, done.height, done.merged, done.duplicates, rejected, blank=judged.blank)
     moments = Numbers(spool.folder / "moments", np.int64)
@@ -53,8 +52,10 @@ def conclude(
         time_columns=judged.tallies.times.told(),
         properties=properties_of(drop, columns),
         histogram=spread_over(partial(series, moments)),
+        columns=tuple(judged.header.names or sorted(judged.further)),
+        has_header=bool(judged.header.names),
     )
-    return counts, facts, ""
+    return Concluded(counts, facts, left_out=done.left_out, rejected=spool.rejected.parts())
 
 
 def write_accepted(

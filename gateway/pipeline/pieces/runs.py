@@ -125,8 +125,8 @@ class Runs:
         length = len(written.getbuffer())
         self._disk.room_for(length)
         file.write(written.getbuffer())
-        times, rows = self._keys(frame)
-        first, last = ((int(times[at]), int(rows[at])) for at in (0, -1))
+        times, rows = self._keys(frame[[0, -1]])
+        first, last = ((int(times[at]), int(rows[at])) for at in (0, 1))
         self._size += length
         return Block(self._size - length, length, first, last)
 
@@ -156,4 +156,5 @@ def below(times: NDArray[np.int64], rows: NDArray[np.int64], key: Key) -> int:
 
 def times_of(frame: pl.DataFrame) -> NDArray[np.int64]:
     """The times of rows in µs; NO_TIME for none."""
-    return frame[TIME].to_physical().fill_null(NO_TIME).to_numpy()
+    times = frame[TIME].cast(pl.Int64)
+    return (times.fill_null(NO_TIME) if times.null_count() else times).to_numpy()

@@ -31,7 +31,8 @@ class Spool:
     """Takes the rows of one drop (see `judge.Keeper`); `close` ends it.
 
     good: runs of the good rows without what only rejected ones need. rows, times, hashes: a number for each good row
-    in the order of the file. present: the columns of good rows; valued: those with a value in some.
+    in the order of the file. rejected: the numbers of the rejected rows. present: the columns of good rows; valued:
+    those with a value in some.
     """
 
     def __init__(self, staging: Path, drop: Drop) -> None:
@@ -44,7 +45,7 @@ class Spool:
         self.times = Numbers(self.folder / "times", np.int64)
         self.hashes = Numbers(self.folder / "hashes", np.uint64)
         self.rejected_path = self.folder / "rejected"
-        self.rejected_count = 0
+        self.rejected = Numbers(self.folder / "rejected-rows", np.int64)
         self.row_max = 0
         self.present: set[str] = set()
         self.valued: set[str] = set()
@@ -84,7 +85,7 @@ class Spool:
             self.disk.room_for(int((rejected[STOP] - rejected[START]).sum()))
             with self.rejected_path.open("ab") as file:
                 results.append_rejected(self._source, rejected, file)
-            self.rejected_count += rejected.height
+            self.rejected.add(rejected[ROW].to_numpy())
 
     def _add_numbers(self, good: pl.DataFrame) -> None:
         if good.height == 0:

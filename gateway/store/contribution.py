@@ -1,0 +1,99 @@
+"""What a job brings to the store: the files in which the pipeline left it, and how the store shall take it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+import polars as pl
+
+TableName = Literal["profiles", "companies", "events"]
+KEY = ["namespace", "identity"]
+
+
+@dataclass(frozen=True, slots=True)
+class Contribution:
+    """One job of a commit. `folder` is `<staging>/store`; a file that is not there brings nothing.
+
+    `accumulating`: its profile rows are identify records (U109-U119), of which each should carry all properties.
+    `rejections_max`: with the policy "reject", a job with more events of unknown identities than this fails as a whole.
+    """
+
+    job: str
+    feed: str
+    as_of: datetime
+    folder: Path
+    unknown_identity: Literal["accept", "reject", "hold"] = "accept"
+    allow_repeats: bool = False
+    accumulating: bool = False
+    rejections_max: int | None = None
+
+    def has(self, table: TableName) -> bool:
+        return self._stream(table).exists() or self._file(table).exists()
+
+    def rows(self, table: TableName) -> pl.DataFrame | pl.LazyFrame | None:
+        """Its rows for a table: all of them where they are few, else read as they are asked for; None without a file.
+
+        They have the columns of `EVENT_ROWS`, or those of `PROFILE_ROWS` and then their attributes.
+        """
+        try:
+            return pl.read_ipc_stream(self._stream(table).read_bytes())
+        except FileNotFoundError:
+            path = self._file(table)
+            return pl.scan_parquet(path, glob=False, hive_partitioning=False) if path.exists() else None
+
+    def _stream(self, table: TableName) -> Path:
+        return self.folder / f"{table}.arrows"
+
+    def _file(self, table: TableName) -> Path:
+        return self.folder / f"{table}.parquet"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Rows of some jobs that have the same columns, with `at`: which of the jobs each came from."""
+
+    rows: pl.LazyFrame
+    columns: list[str]
+    count: int
+
+
+class Brought:
+    """What some jobs bring, in the order of the commit: read once where it is little, as it mostly is."""
+
+    def __init__(self, contributions: list[Contribution]) -> None:
+        self.contributions = contributions
+        self._parts: dict[TableName, list[Part]] = {}
+        self._people: dict[TableName, pl.DataFrame] = {}
+
+    def parts(self, table: TableName) -> list[Part]:
+        """The rows of all; those for `events` are one part, in the order of the commit, if there are any."""
+        if table not in self._parts:
+            self._parts[table] = list(self._read(table))
+        return self._parts[table]
+
+    def count(self, table: TableName) -> int:
+        """How many rows."""
+        return sum(part.count for part in self.parts(table))
+
+    def people(self, table: TableName) -> pl.DataFrame:
+        """Each namespace and identity in the rows for a table, once."""
+        if table not in self._people:
+            keys = [part.rows.select(KEY) for part in self.parts(table)]
+            empty = pl.DataFrame(schema=dict.fromkeys(KEY, pl.String))
+            self._people[table] = pl.concat(keys).unique().collect(engine="streaming") if keys else empty
+        return self._people[table]
+
+    def _read(self, table: TableName) -> Iterator[Part]:
+        alike: dict[tuple[str, ...], list[pl.DataFrame | pl.LazyFrame]] = {}
+        for at, one in enumerate(self.contributions):
+            if (rows := one.rows(table)) is not None:
+                columns = rows.columns if isinstance(rows, pl.DataFrame) else rows.collect_schema().names()
+                alike.setdefault(tuple(columns), []).append(rows.with_columns(at=pl.lit(at, pl.Int32)))
+        for names, frames in alike.items():
+            few = [rows for rows in frames if isinstance(rows, pl.DataFrame)]
+            together = pl.concat(few).lazy() if len(few) == len(frames) else pl.concat(rows.lazy() for rows in frames)
+            yield Part(together, [*names], together.select(pl.len()).collect().item())

@@ -1,0 +1,81 @@
+"""Which identities a tenant knows: those that are stored, and those that the jobs of the same commit bring."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from gateway.store.buckets import bucket_of, hashes
+from gateway.store.contribution import KEY, Brought, Contribution, TableName
+from gateway.store.table import Table
+
+# The identities of companies are known by `companies`, all others by `profiles`.
+COMPANY = "company_id"
+# With as many identities as this for each bucket it is not worth while to look for those in which there are none.
+MANY = 4
+PEOPLE = pl.Schema({"namespace": pl.String, "identity": pl.String})
+
+
+def unknown_of(people: pl.DataFrame, profiles: Table, companies: Table, brought: Brought) -> pl.DataFrame:
+    """Those of the people whom neither the store nor one of the jobs knows."""
+    is_company = pl.col("namespace") == COMPANY
+    return pl.concat(
+        [
+            not_in(people.filter(is_company), companies, brought.people("companies")),
+            not_in(people.filter(~is_company), profiles, brought.people("profiles")),
+        ]
+    )
+
+
+def not_in(people: pl.DataFrame, table: Table, brought: pl.DataFrame) -> pl.DataFrame:
+    """Those that are neither brought nor in the table; only the buckets are read in which they would be."""
+    left = people.join(brought, on=KEY, how="anti") if people.height else people
+    files = table.files()
+    if not left.height or not files.height:
+        return left
+    paths = files["path"]
+    if left.height < MANY * files.height:
+        buckets = bucket_of(hashes(left), [int(bucket) for bucket in files["partition"]]).unique().cast(pl.String)
+        paths = files.filter(pl.col("partition").is_in(buckets.implode()))["path"]
+    with table.place.reached("read"):
+        return left.lazy().join(table.scan(paths, KEY), on=KEY, how="anti").collect(engine="streaming")
+
+
+def left_out(contributions: list[Contribution], profiles: Table, companies: Table) -> dict[int, pl.DataFrame]:
+    """The jobs that do not go because of events of those whom nobody knows; these, as `strangers_of` has them.
+
+    One waits for profiles (its policy is "hold"), or has more such events than it may have. What a job brings is known
+    only if it goes itself, so one that is left out can keep others out.
+    """
+    asking = [at for at, one in enumerate(contributions) if most_unknown(one) is not None and one.has("events")]
+    own = {at: Brought([contributions[at]]) for at in asking}
+    missing = {at: unknown_of(one.people("events"), profiles, companies, one) for at, one in own.items()}
+    strangers = {at: strangers_of(contributions[at], missing[at]) for at in asking}
+    out: dict[int, pl.DataFrame] = {}
+    while True:
+        brought = Brought([one for at, one in enumerate(contributions) if at not in out])
+        lacking = {at: not_brought(strangers[at], brought) for at in asking}
+        more = {at: rows for at, rows in lacking.items() if rows.height > (most_unknown(contributions[at]) or 0)}
+        if len(more) == len(out):
+            return more
+        out = more
+
+
+def most_unknown(one: Contribution) -> int | None:
+    """How many of its events may be of somebody unknown while it goes; None when that does not matter."""
+    return 0 if one.unknown_identity == "hold" else one.rejections_max
+
+
+def strangers_of(one: Contribution, people: pl.DataFrame) -> pl.DataFrame:
+    """row, namespace, identity of the job's events of these people; each is there once where the job would be held."""
+    rows = one.rows("events")
+    if rows is None or one.unknown_identity == "hold" or not people.height:
+        return people.select(pl.lit(None, pl.Int64).alias("row"), *KEY)
+    return rows.lazy().select("row", *KEY).join(people.lazy(), on=KEY, how="semi").collect(engine="streaming")
+
+
+def not_brought(strangers: pl.DataFrame, brought: Brought) -> pl.DataFrame:
+    """Those of the rows whose people none of the jobs brings."""
+    if not strangers.height:
+        return strangers
+    tables: list[TableName] = ["profiles", "companies"]
+    return strangers.join(pl.concat([brought.people(table) for table in tables]), on=KEY, how="anti")

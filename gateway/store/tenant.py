@@ -1,0 +1,144 @@
+"""A tenant's store: its tables, and the commit of many jobs under one sequence number.
+
+A commit is prepared (resolved against what is stored, its files written) and then made: three tables or four are as
+many entries in their logs, under one number. After a kill it is prepared again; a table that has the number is left.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from gateway.store.contribution import Brought, Contribution, TableName
+from gateway.store.events import Events
+from gateway.store.facts import NAMES_MAX, Facts
+from gateway.store.identities import Identities
+from gateway.store.known import left_out
+from gateway.store.newest import Newest
+from gateway.store.place import Place
+from gateway.store.shapes import ATTRIBUTE_NAMES, COMPANIES, EVENTS, PROFILES
+from gateway.store.table import Change, Table
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A commit that can be made. `facts` by job id, of all its jobs; `changes` by table, in the order of writing.
+
+    `repeated`: a part of it has been made before, so that the facts are not what they were then.
+    """
+
+    sequence: int
+    facts: Mapping[str, Facts]
+    changes: Mapping[str, Change]
+    repeated: bool
+
+
+class TenantStore:
+    """The tables of one tenant. One writer at a time; whoever reads sees each table as of a whole commit."""
+
+    def __init__(self, url: str, tenant: str, options: Mapping[str, str] | None = None) -> None:
+        self.place = Place(url, dict(options or {})).below(tenant)
+        self.attributes, self.profiles, self.companies, self.events = (
+            Table(self.place.below(shape.name), shape) for shape in (ATTRIBUTE_NAMES, PROFILES, COMPANIES, EVENTS)
+        )
+
+        self._newest = Newest(self.events)
+        self._names: tuple[int, pl.DataFrame] | None = None
+
+    @property
+    def tables(self) -> tuple[Table, ...]:
+        """In the order of a commit: names first, since what is new is told by them."""
+        return self.attributes, self.profiles, self.companies, self.events
+
+    def refresh(self) -> None:
+        """See what has been committed since."""
+        for table in self.tables:
+            table.refresh()
+
+    @property
+    def last_sequence(self) -> int:
+        """The greatest number that a table has, 0 when none has one: a ledger that was restored goes on after it."""
+        return max(table.last_sequence or 0 for table in self.tables)
+
+    def prepare(
+        self, sequence: int, contributions: list[Contribution], *, scratch: Path | None = None, write: bool = True
+    ) -> Prepared:
+        """Resolve the jobs, in the order given, against what is stored, and write the files of the result.
+
+        Nothing is part of a table before `commit`. With `write=False` (a dry run) nothing is written at all but
+        below `scratch`, the folder for what does not fit into memory.
+        """
+        self.refresh()
+        all_facts = [Facts(one.job) for one in contributions]
+        for at, strangers in left_out(contributions, self.profiles, self.companies).items():
+            all_facts[at].leave_out(strangers, held=contributions[at].unknown_identity == "hold")
+        jobs = [one for one, told in zip(contributions, all_facts, strict=True) if told.goes]
+        facts = [told for told in all_facts if told.goes]
+        place = Path(tempfile.mkdtemp(prefix="store-", dir=scratch))
+        try:
+            changes = self._changes(sequence, jobs, facts, place, write=write)
+        finally:
+            shutil.rmtree(place)
+        repeated = any(table.has(sequence) for table in self.tables)
+        return Prepared(sequence, {one.job: one for one in all_facts}, changes, repeated)
+
+    def _changes(
+        self, sequence: int, jobs: list[Contribution], facts: list[Facts], scratch: Path, *, write: bool
+    ) -> dict[str, Change]:
+        brought = Brought(jobs)
+        names: list[pl.DataFrame] = []
+        changes: dict[str, Change] = {}
+        tables: dict[TableName, Table] = {"profiles": self.profiles, "companies": self.companies}
+        for name, table in tables.items():
+            if brought.count(name) and not table.has(sequence):
+                identities = Identities(table, brought, facts, sequence, write=write)
+                changes[name] = identities.resolve(name, scratch)
+                names.append(identities.names.select(pl.lit(name).alias("of"), "name", "at"))
+        if brought.count("events") and not self.events.has(sequence):
+            events = Events(self.events, brought, facts, self._newest)
+            changes["events"] = events.resolve(self.profiles, self.companies, sequence, write=write)
+        if not self.attributes.has(sequence) and names:
+            new = self._new_names(pl.concat(names), jobs, facts)
+            changes = {"attributes": self._named(new, sequence, write=write), **changes}
+        return changes
+
+    def _new_names(self, names: pl.DataFrame, jobs: list[Contribution], facts: list[Facts]) -> pl.DataFrame:
+        """Those of the names (of, name, at) that are new to the tenant, as rows of `attributes`; told as facts."""
+        new = names.join(self._known_names(), on=["of", "name"], how="anti").sort("of", "at", "name")
+        for at, told in new.group_by("at").agg("name").iter_rows():
+            facts[at].new_properties = sorted(set(told))[:NAMES_MAX]
+            facts[at].new_properties_count = len(set(told))
+        first = [(jobs[at].as_of, jobs[at].job) for at in new["at"]]
+        schema = {name: ATTRIBUTE_NAMES.schema[name] for name in ("first_seen", "first_job")}
+        return new.select("of", "name").hstack(pl.DataFrame(first, schema=schema, orient="row"))
+
+    def _known_names(self) -> pl.DataFrame:
+        """of, name: what the table of names holds, read again when it has changed."""
+        if self._names is None or self._names[0] != self.attributes.version:
+            with self.attributes.place.reached("read"):
+                known = self.attributes.scan(self.attributes.files()["path"], ["of", "name"]).collect()
+            self._names = self.attributes.version, known
+        return self._names[1]
+
+    def _named(self, new: pl.DataFrame, sequence: int, *, write: bool) -> Change:
+        """The table of names is one file, written anew."""
+        change = Change(self.attributes.version, whole=True)
+        if new.height and write:
+            old = self.attributes.scan(self.attributes.files()["path"]).collect()
+            change.added.append(self.attributes.write(pl.concat([old, new]), None, sequence))
+        return change
+
+    def commit(self, prepared: Prepared) -> list[str]:
+        """Make the prepared commit; which tables were written. Once, however often it is tried."""
+        jobs = [job for job, facts in prepared.facts.items() if facts.goes]
+        by_name = {table.shape.name: table for table in self.tables}
+        return [
+            name
+            for name, change in prepared.changes.items()
+            if change and by_name[name].commit(change, prepared.sequence, jobs)
+        ]
