@@ -106,6 +106,10 @@ class Evidence:
             if path.is_file() and not path.name.endswith((".report.json", ".status.json")):
                 yield path
 
+    def original(self, drop: Drop) -> bytes:
+        """What its job has read."""
+        return (self.site.data / "spool" / "work" / str(drop.job) / "original").read_bytes()
+
     def history(self, drop: Drop) -> str:
         """What happened to a drop and to its job, in one line."""
         sql = "SELECT new, reason FROM transitions WHERE subject IN (?, ?) ORDER BY id"

@@ -100,7 +100,7 @@ class Check:
                 drops = [str(drop) for drop in self.evidence.drops if drop.sha256 == sha256]
                 yield Finding("doubled", f"the same bytes were processed {times} times: {'; '.join(drops)}")
         for drop in self.evidence.drops:
-            if drop.sha256 and drop.sha256 not in self.contents:
+            if drop.sha256 and drop.sha256 not in self.contents and not self._was_given_up(drop):
                 yield Finding("torn", f"nobody sent these {drop.bytes} bytes: {self.evidence.history(drop)}")
 
     def _reports(self) -> Iterator[Finding]:
@@ -111,7 +111,7 @@ class Check:
             if times > 1:
                 yield Finding("doubled", f"{subject}: there are {times} reports")
         for drop in self.evidence.drops:
-            if drop.status in ("completed", "failed") and drop.job not in of_jobs:
+            if drop.status in ("completed", "failed") and drop.job not in of_jobs and not self._was_given_up(drop):
                 yield Finding("lost", f"there is no report: {self.evidence.history(drop)}")
         for report in self.evidence.reports:
             if report.content["job_id"] not in self.evidence.by_job:
@@ -119,6 +119,18 @@ class Check:
             for path in report.files.values():
                 if not path.exists():
                     yield Finding("lost", f"{path}: the report names this file, and it is not there")
+
+    def _was_given_up(self, drop: Drop) -> bool:
+        """Whether a program that goes on by itself (lftp) closed its file early when its tries were over.
+
+        Such a beginning of a file is held as cut off, and makes way for the whole file. Nobody was told that it is in.
+        """
+        if drop.state != "superseded" or "it looks cut off" not in str(drop.reason):
+            return False
+        sent = [upload for upload in self.uploads if not upload.tries_are_counted and drop.path in upload.names]
+        wholes = [one for upload in sent for one in self._drops_of(upload) if one.sha256 == upload.content.sha256]
+        part = self.evidence.original(drop)
+        return any(one.id > drop.id and self.evidence.original(one).startswith(part) for one in wholes)
 
     def _drops(self) -> Iterator[Finding]:
         """No drop is on its way still, and there are not more of a file than its client sent."""
