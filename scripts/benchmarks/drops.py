@@ -22,7 +22,7 @@ from scripts.benchmarks.history import remember
 from scripts.benchmarks.serving import USERS, Serving
 
 WAIT_SECONDS_MAX = 900.0
-SIZES = {"latency_drops": 500, "small_drops": 10_000, "history": 1_000_000}
+SIZES = {"latency_drops": 200, "small_drops": 10_000, "history": 1_000_000}
 QUICK = {"latency_drops": 5, "small_drops": 20, "history": 1_000}
 PERCENTILE = 99
 
@@ -31,13 +31,18 @@ def compare(pairs: int, folder: Path, *, quick: bool = False) -> list[dict[str, 
     """Each measure `pairs` times on a fresh gateway; the medians and the spread of the runs."""
     sizes = QUICK if quick else SIZES
     drops, history = sizes["small_drops"], sizes["history"]
-    small_drops = partial(small, drops=drops)
+    one_by_one = partial(latency, drops=sizes["latency_drops"])
+    at_once = partial(small, drops=drops)
+    latencies = f"close to report, 1,000 rows of new people, {sizes['latency_drops']:,} drops one after the other"
+    rates = f"inbox to report, {drops:,} files of 10 rows at once"
     measures: dict[str, Callable[[], dict[str, float]]] = {
-        f"close to report, 1,000 rows, {sizes['latency_drops']:,} drops one after the other": lambda: on_a_gateway(
-            folder, partial(latency, drops=sizes["latency_drops"])
+        latencies: lambda: on_a_gateway(folder, one_by_one),
+        f"{latencies}, without a store": lambda: on_a_gateway(folder, one_by_one, has_store=False),
+        rates: lambda: on_a_gateway(folder, at_once),
+        f"{rates}, without a store": lambda: on_a_gateway(folder, at_once, has_store=False),
+        f"the same with {history:,} jobs in the ledger": lambda: on_a_gateway(
+            folder, at_once, history, has_store=False
         ),
-        f"inbox to report, {drops:,} files of 10 rows at once": lambda: on_a_gateway(folder, small_drops),
-        f"the same with {history:,} jobs in the ledger": lambda: on_a_gateway(folder, small_drops, history),
     }
     return [over_runs(what, [measure() for _ in range(pairs)]) for what, measure in measures.items()]
 
@@ -51,10 +56,12 @@ def over_runs(what: str, runs: list[dict[str, float]]) -> dict[str, Any]:
     return {"what": what, "figures": figures}
 
 
-def on_a_gateway(folder: Path, measure: Callable[[Serving], dict[str, float]], history: int = 0) -> dict[str, float]:
+def on_a_gateway(
+    folder: Path, measure: Callable[[Serving], dict[str, float]], history: int = 0, *, has_store: bool = True
+) -> dict[str, float]:
     root = Path(tempfile.mkdtemp(dir=folder))
     try:
-        serving = Serving(root)
+        serving = Serving(root, has_store=has_store)
         if history:
             remember(root / "data" / "ledger.db", "victim", "people", history)
         with serving:

@@ -19,16 +19,16 @@ FEED = '[feeds.people]\ncontract = "clevertap-profiles"\non_duplicate = "process
 
 
 class Serving:
-    """A gateway below `root`, in a process group of its own."""
+    """A gateway below `root`, in a process group of its own; without a store when that is not wanted."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, has_store: bool = True) -> None:
         self.root = root
         self.key = root / "client"
         self.port = 0
         self._process = GatewayProcess(root, root / "log")
         (root / "tenants").mkdir(parents=True)
         public = make_keys(root)
-        (root / "gateway.toml").write_text(SETTINGS)
+        (root / "gateway.toml").write_text(SETTINGS + f"[store]\nenabled = {str(has_store).lower()}\n")
         for tenant, users in USERS.items():
             tables = [USER.format(user=user, key=public) for user in users]
             (root / "tenants" / f"{tenant}.toml").write_text("".join(tables) + FEED)
