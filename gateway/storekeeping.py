@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from gateway.store import Contribution, Prepared, TenantStore
 
 TENANTS_OPEN_MAX = 64
+INDEX_BYTES_MAX = 256 << 20
+"""With more than this in the indexes of other tenants the one that was used longest ago is closed."""
 SETTLED_AT_ONCE_MAX = 16
 STORE = "store"
 """The folder below a job's staging with what it brings to the store."""
@@ -259,11 +261,17 @@ class Stores:
         """The one that was used last is the last to be closed."""
         from gateway.store import TenantStore
 
+        if next(reversed(self._open), None) == tenant:
+            return self._open[tenant]
         store = self._open.pop(tenant, None) or TenantStore(self._url, tenant, self._options)
-        self._open[tenant] = store
-        if len(self._open) > TENANTS_OPEN_MAX:
+        while len(self._open) >= TENANTS_OPEN_MAX or (self._open and self._in_mind() > INDEX_BYTES_MAX):
             del self._open[next(iter(self._open))]
+        self._open[tenant] = store
         return store
+
+    def _in_mind(self) -> int:
+        """How many bytes the indexes of the open stores take."""
+        return sum(index.bytes for store in self._open.values() for index in store.indexes)
 
 
 def contributions(commit: Commit) -> list[Contribution]:

@@ -3,6 +3,9 @@
 A bucket is a leaf of a tree. Its number is N + crc32("namespace identity") modulo N, with N a power of two: 1 is the
 whole table, 2 and 3 its halves, 4 to 7 its quarters. So the number alone says what a file holds, files of several N
 can stand side by side, and a bucket is split when it is written anyway: growth never rewrites what was not touched.
+
+A negative number is no part of the tree: a recent file, with identities that came last, of any hash. Each identity is
+in one row of one file, be it a recent one or its leaf.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ import polars as pl
 from gateway.store.contribution import KEY, Brought
 from gateway.store.facts import Facts
 from gateway.store.identities import jobs_of
+from gateway.store.index import Index
 from gateway.store.known import unknown_of
 from gateway.store.newest import Newest
 from gateway.store.repeats import Repeats
@@ -39,7 +40,7 @@ class Events:
         self._latest: list[pl.DataFrame] = []
         self.count = brought.count("events")
 
-    def resolve(self, profiles: Table, companies: Table, sequence: int, *, write: bool) -> Change:
+    def resolve(self, profiles: Index, companies: Index, sequence: int, *, write: bool) -> Change:
         """The change, its files written (unless nothing shall be); the jobs' facts are added to."""
         change = Change(self.table.version)
         unknown = unknown_of(self.brought.people("events"), profiles, companies, self.brought)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import polars as pl
 
-from gateway.store.buckets import bucket_of, factor_for, hashes
-from gateway.store.contribution import KEY, Brought, Part, TableName
+from gateway.store.buckets import factor_for, hashes
+from gateway.store.contribution import KEY, Part
 from gateway.store.entries import count_of, is_attribute
 
 # So many attributes of updates are taken at once, and so many rows (stored ones and updates) make a group.
@@ -54,31 +54,33 @@ def measured(part: Part) -> Measured:
 
 
 class Gathered:
-    """The rows of some jobs for one table (with `at` and `hash`), and the buckets that they touch."""
+    """The rows of some jobs (with `at` and `hash`) in groups, as many as they and the rows of `files` need.
 
-    def __init__(self, brought: Brought, table: TableName, files: pl.DataFrame, scratch: Path) -> None:
-        self._folder = scratch / table
+    `apart` are people whose rows are in none of the groups but apart, all in memory.
+    """
+
+    def __init__(
+        self, parts: list[Measured], files: pl.DataFrame, folder: Path, apart: pl.DataFrame | None = None
+    ) -> None:
+        self.files = files
+        self.apart: list[pl.DataFrame] = []
+        self._folder = folder
         self._kept: dict[int, list[pl.DataFrame | Path]] = {}
-        self.count = brought.count(table)
-        self.groups = 1
-        self.touched: set[int] = set()
-        found = [measured(part) for part in brought.parts(table)]
-        self._spills = sum(one.values for one in found) > KEPT_ATTRIBUTES
-        if self.count:
-            hashed = pl.concat(one.hashes for one in found).unique()
-            self.touched = set(bucket_of(hashed, [int(bucket) for bucket in files["partition"]]))
-            stored = files.filter(pl.col("partition").cast(pl.Int64).is_in(list(self.touched)))["rows"].sum()
-            self.groups = factor_for(sum(one.weight for one in found) + int(stored), GROUP_ROWS)
-        for one in found:
+        self._spills = sum(one.values for one in parts) > KEPT_ATTRIBUTES
+        self.count = factor_for(sum(one.weight for one in parts) + int(files["rows"].sum()), GROUP_ROWS)
+        for one in parts:
             for batch in one.batches():
+                if apart is not None:
+                    self.apart.append(batch.join(apart, on=KEY, how="semi", maintain_order="left"))
+                    batch = batch.join(apart, on=KEY, how="anti", maintain_order="left")
                 self._divide(batch)
 
     def _divide(self, batch: pl.DataFrame) -> None:
         """Give the rows of a batch to their groups."""
-        if self.groups == 1 and not self._spills:
+        if self.count == 1 and not self._spills:
             self._kept.setdefault(0, []).append(batch)
             return
-        parts = batch.with_columns(group=pl.col("hash") % self.groups).partition_by("group", as_dict=True)
+        parts = batch.with_columns(group=pl.col("hash") % self.count).partition_by("group", as_dict=True)
         for (name,), part in parts.items():
             kept, rows = self._kept.setdefault(int(str(name)), []), part.drop("group")
             kept.append(self._spilled(rows, f"{name}-{len(kept)}") if self._spills else rows)

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import polars as pl
 
-from gateway.store.buckets import bucket_of, hashes
 from gateway.store.contribution import KEY, Brought, Contribution, TableName
-from gateway.store.table import Table
+from gateway.store.index import Index
 
 # The identities of companies are known by `companies`, all others by `profiles`.
 COMPANY = "company_id"
-# With as many identities as this for each bucket it is not worth while to look for those in which there are none.
-MANY = 4
 PEOPLE = pl.Schema({"namespace": pl.String, "identity": pl.String})
 
 
-def unknown_of(people: pl.DataFrame, profiles: Table, companies: Table, brought: Brought) -> pl.DataFrame:
+def unknown_of(people: pl.DataFrame, profiles: Index, companies: Index, brought: Brought) -> pl.DataFrame:
     """Those of the people whom neither the store nor one of the jobs knows."""
     is_company = pl.col("namespace") == COMPANY
     return pl.concat(
@@ -26,21 +23,12 @@ def unknown_of(people: pl.DataFrame, profiles: Table, companies: Table, brought:
     )
 
 
-def not_in(people: pl.DataFrame, table: Table, brought: pl.DataFrame) -> pl.DataFrame:
-    """Those that are neither brought nor in the table; only the buckets are read in which they would be."""
-    left = people.join(brought, on=KEY, how="anti") if people.height else people
-    files = table.files()
-    if not left.height or not files.height:
-        return left
-    paths = files["path"]
-    if left.height < MANY * files.height:
-        buckets = bucket_of(hashes(left), [int(bucket) for bucket in files["partition"]]).unique().cast(pl.String)
-        paths = files.filter(pl.col("partition").is_in(buckets.implode()))["path"]
-    with table.place.reached("read"):
-        return left.lazy().join(table.scan(paths, KEY), on=KEY, how="anti").collect(engine="streaming")
+def not_in(people: pl.DataFrame, index: Index, brought: pl.DataFrame) -> pl.DataFrame:
+    """Those that are neither brought nor in the table."""
+    return index.unknown(people.join(brought, on=KEY, how="anti") if people.height else people)
 
 
-def left_out(contributions: list[Contribution], profiles: Table, companies: Table) -> dict[int, pl.DataFrame]:
+def left_out(contributions: list[Contribution], profiles: Index, companies: Index) -> dict[int, pl.DataFrame]:
     """The jobs that do not go because of events of those whom nobody knows; these, as `strangers_of` has them.
 
     One waits for profiles (its policy is "hold"), or has more such events than it may have. What a job brings is known

@@ -59,8 +59,9 @@ def _found(table: Table, identity: str, namespace: str | None) -> Iterator[Profi
         return
     spaces = NAMESPACES[table.shape.name] if namespace is None else (namespace,)
     people = pl.DataFrame({"namespace": spaces, "identity": [identity] * len(spaces)})
-    buckets = bucket_of(hashes(people), [int(one) for one in files["partition"]]).unique().cast(pl.String)
-    paths = files.filter(pl.col("partition").is_in(buckets.implode()))["path"]
+    bucket = files["partition"].cast(pl.Int32)
+    homes = bucket_of(hashes(people), bucket.filter(bucket > 0).to_list())
+    paths = files.filter((bucket < 0) | bucket.is_in(homes.unique().implode()))["path"]
     with table.place.reached("read"):
         rows = table.scan(paths).join(people.lazy(), on=KEY, how="semi").sort("namespace").collect()
     for row in rows.with_columns(pl.col("attributes").cast(PAIRS)).iter_rows(named=True):

@@ -1,21 +1,22 @@
 """Upkeep of a tenant's tables: small files of events become few, and files that no reader needs any more are removed.
 
-`profiles` and `companies` need no compaction: each commit writes the buckets that it touches whole, one file each. Of
-`events` each commit adds a file a month; the files of a month are rewritten as few, sorted by time. The log says that
-no data changed by it, so that a reader that follows the table sees no event twice. A repeat is harmless.
+`profiles` and `companies` are compact but for what came last (see `recent`). Of `events` each commit adds a file a
+month; the files of a month are rewritten as few, sorted by time. The log says that no data changed by it, so that a
+reader that follows the table sees no event twice. A repeat is harmless.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 import polars as pl
 from deltalake import CommitProperties, WriterProperties
 
 from gateway.errors import StoreError
+from gateway.store import recent
 from gateway.store.table import NO_HOOKS, Table
-from gateway.store.table_log import CHECKPOINT_EVERY, sum_up
+from gateway.store.table_log import CHECKPOINT_EVERY
 from gateway.store.tenant import TenantStore
 
 # What a file of events should have; a file of a quarter of it is not small.
@@ -35,12 +36,16 @@ HORIZON_MIN = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class Upkeep:
-    """What was done: months of events that were rewritten, files of events before and after, files removed."""
+    """What was done: months of events that were rewritten, files of events before and after, files removed.
+
+    `placed`: recent profiles and companies that were put into their buckets.
+    """
 
     months: list[str] = field(default_factory=list)
     files_before: int = 0
     files_after: int = 0
     removed: int = 0
+    placed: int = 0
 
 
 def due(store: TenantStore) -> list[str]:
@@ -113,22 +118,23 @@ def shorten_logs(store: TenantStore) -> None:
     """Sum up the log of each table that has a long one, and remove its entries that are older than a day."""
     for table in store.tables:
         if table.is_there and table.version >= CHECKPOINT_EVERY:
-            with table.place.reached("shorten the log"):
-                sum_up(table.delta, table.place.folder)
+            table.sum_up()
 
 
 def optimize(store: TenantStore, horizon: timedelta = HORIZON) -> Upkeep:
     """All upkeep at once, as `gateway store optimize` does it."""
     done = compact(store)
+    placed = sum(map(recent.put_in_place, store.indexes))
     removed = vacuum(store, horizon)
     shorten_logs(store)
-    return Upkeep(done.months, done.files_before, done.files_after, removed)
+    return replace(done, removed=removed, placed=placed)
 
 
 class Schedule:
     """When a store that is open is tended by itself: for whoever commits to it, to be asked after each commit.
 
-    Small files of events are compacted when they have piled up; files that were replaced are removed once a day.
+    Small files are compacted when they have piled up, a long log is summed up, and files that were replaced are removed
+    once a day.
     """
 
     def __init__(self) -> None:
@@ -138,13 +144,19 @@ class Schedule:
 
     def keep_up(self, store: TenantStore, now: datetime) -> Upkeep:
         """Do what is due, which mostly is nothing: then it costs a look at the list of files that is in memory."""
+        store.refresh()
+        for index in store.indexes:
+            recent.tidy(index)
+        for table in store.tables:
+            if table.has_long_log:
+                table.sum_up()
         done = self._compact(store)
         # A process that has just begun waits a day: one that is started often must not go through all files each time.
         before = self._vacuumed_at.setdefault(str(store.place), now)
         if now - before < VACUUM_EVERY:
             return done
         self._vacuumed_at[str(store.place)] = now
-        return Upkeep(done.months, done.files_before, done.files_after, vacuum(store))
+        return replace(done, removed=vacuum(store))
 
     def _compact(self, store: TenantStore) -> Upkeep:
         place, version = str(store.place), store.events.version

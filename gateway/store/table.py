@@ -11,7 +11,7 @@ import json
 import time
 import uuid
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import BytesIO
 
 import polars as pl
@@ -22,7 +22,7 @@ from gateway.durable import sync_folder
 from gateway.errors import StoreContended
 from gateway.store.place import Place, make_folder, sync
 from gateway.store.shapes import MOMENT, NUMBER, TEXT, Shape
-from gateway.store.table_log import drop_torn_entry, tend
+from gateway.store.table_log import CHECKPOINT_EVERY, drop_torn_entry, sum_up
 
 APPLICATION = "gateway"
 CONFIGURATION: Mapping[str, str | None] = {
@@ -61,6 +61,9 @@ class Table:
         self.shape = shape
         self._delta: DeltaTable | None = None
         self._files: tuple[int, pl.DataFrame] | None = None
+        self._last: tuple[int, int | None] = -1, None
+        self._log_changed_at = 0
+        self._summed_up_at = 0
         self.refresh()
 
     @property
@@ -82,20 +85,31 @@ class Table:
         """See what has been committed since."""
         with self.place.reached("open"):
             if self._delta is not None:
-                self._delta.update_incremental()
+                if self._log_has_changed():
+                    self._delta.update_incremental()
                 return
             drop_torn_entry(self.place.folder)
             options = dict(self.place.options) or None
             if DeltaTable.is_deltatable(self.place.url, storage_options=options):
                 self._delta = DeltaTable(self.place.url, storage_options=options)
+                self._summed_up_at = self.version - self.version % CHECKPOINT_EVERY
+
+    def _log_has_changed(self) -> bool:
+        """Whether somebody may have committed since this was asked last: on a disk that costs a look at a folder."""
+        if (folder := self.place.folder) is None:
+            return True
+        history = folder / "_delta_log"
+        before, self._log_changed_at = self._log_changed_at, history.stat().st_mtime_ns
+        # Two changes can have the same time; then the next entry is there.
+        return before != self._log_changed_at or (history / f"{self.version + 1:020d}.json").exists()
 
     @property
     def last_sequence(self) -> int | None:
         """The number of the last commit here."""
-        if self._delta is None:
-            return None
-        with self.place.reached("look up the sequence"):
-            return self._delta.transaction_version(APPLICATION)
+        if self._delta is not None and self._last[0] != self.version:
+            with self.place.reached("look up the sequence"):
+                self._last = self.version, self._delta.transaction_version(APPLICATION)
+        return self._last[1]
 
     def has(self, sequence: int) -> bool:
         """Whether the commit of this number, or a later one, has been made here."""
@@ -172,12 +186,12 @@ class Table:
                 partition_by=self.shape.partition, name=self.shape.name, description=self.shape.description,
                 configuration=CONFIGURATION, storage_options=dict(self.place.options) or None,
             )  # fmt: skip
-            self._sync_log()
+            self._sync_log(self.version)
             if folder is not None:
                 sync_folder(folder)
 
     def commit(self, change: Change, sequence: int, jobs: list[str]) -> bool:
-        """Make the change under this number, once; False when the table has it already."""
+        """Make the change under this number, once; False when the table has it already. `refresh` shows it."""
         self.refresh()
         if self.has(sequence):
             return False
@@ -189,12 +203,19 @@ class Table:
         self.create()
         with self.place.reached("commit"):
             self._commit(change, sequence, jobs)
-            self.delta.update_incremental()
-            self._sync_log()
-            tend(self.delta, self.place.folder)
         return True
 
-    def _commit(self, change: Change, sequence: int, jobs: list[str]) -> None:
+    def rewrite(self, change: Change) -> None:
+        """Make a change that only puts rows into other files: without a number; the log says that no data changed."""
+        as_before = [replace(one, data_change=False) for one in change.added]
+        with self.place.reached("rewrite"):
+            self._commit(replace(change, added=as_before), None, [])
+
+    def _commit(self, change: Change, sequence: int | None, jobs: list[str]) -> None:
+        self._write_entry(change, sequence, jobs)
+        self._sync_log(self.version + 1)
+
+    def _write_entry(self, change: Change, sequence: int | None, jobs: list[str]) -> None:
         partition = self.shape.partition
         replaced = [(partition or "", "in", sorted(change.replaced))] if change.replaced else None
         self.delta.create_write_transaction(
@@ -206,11 +227,22 @@ class Table:
             commit_properties=CommitProperties(
                 # Another writer's entry must not be stepped over: this change replaces what was read.
                 max_commit_retries=0,
-                app_transactions=[Transaction(APPLICATION, sequence)],
+                app_transactions=[Transaction(APPLICATION, sequence)] if sequence is not None else None,
                 custom_metadata={"jobs": " ".join(jobs[:100])},
             ),
             post_commithook_properties=NO_HOOKS,
         )
+
+    @property
+    def has_long_log(self) -> bool:
+        """Whether it is time to sum it up."""
+        return self.version - self._summed_up_at >= CHECKPOINT_EVERY
+
+    def sum_up(self) -> None:
+        """The log as it is now in one file, so that it stays quick to open; entries older than a day go."""
+        with self.place.reached("shorten the log"):
+            sum_up(self.delta, self.place.folder)
+        self._summed_up_at = self.version
 
     def make_durable(self, paths: Iterable[str]) -> None:
         """What deltalake wrote by itself: these files, and the newest entry of the log."""
@@ -220,15 +252,14 @@ class Table:
             for path in paths:
                 sync(folder / path)
                 sync_folder((folder / path).parent)
-            self._sync_log()
-            tend(self.delta, folder)
+            self._sync_log(self.version)
 
-    def _sync_log(self) -> None:
-        """The newest entry of the log survives a power cut: before it does, nobody is told that it is there."""
+    def _sync_log(self, version: int) -> None:
+        """That entry of the log survives a power cut: before it does, nobody is told that it is there."""
         if (folder := self.place.folder) is None:
             return
         history = folder / "_delta_log"
-        sync(history / f"{self.version:020d}.json")
+        sync(history / f"{version:020d}.json")
         sync_folder(history)
 
 

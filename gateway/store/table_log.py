@@ -10,15 +10,8 @@ from deltalake import DeltaTable
 from gateway.durable import sync_folder
 from gateway.store.place import sync
 
-# Each so many versions the log is summed up in one file; entries older than a day are then removed.
+# After so many versions the log is summed up in one file; entries older than a day are then removed.
 CHECKPOINT_EVERY = 20
-
-
-def tend(delta: DeltaTable, folder: Path | None) -> None:
-    """Sum the log up where it is time to, after its entries are durable."""
-    version = delta.version()
-    if version and version % CHECKPOINT_EVERY == 0:
-        sum_up(delta, folder)
 
 
 def sum_up(delta: DeltaTable, folder: Path | None) -> None:

@@ -18,6 +18,7 @@ from gateway.store.contribution import Brought, Contribution, TableName
 from gateway.store.events import Events
 from gateway.store.facts import NAMES_MAX, Facts
 from gateway.store.identities import Identities
+from gateway.store.index import Index
 from gateway.store.known import left_out
 from gateway.store.newest import Newest
 from gateway.store.place import Place
@@ -46,14 +47,19 @@ class TenantStore:
         self.attributes, self.profiles, self.companies, self.events = (
             Table(self.place.below(shape.name), shape) for shape in (ATTRIBUTE_NAMES, PROFILES, COMPANIES, EVENTS)
         )
-
+        self.people, self.firms = Index(self.profiles), Index(self.companies)
         self._newest = Newest(self.events)
-        self._names: tuple[int, pl.DataFrame] | None = None
+        self._names: tuple[int, frozenset[tuple[str, str]]] | None = None
 
     @property
     def tables(self) -> tuple[Table, ...]:
         """In the order of a commit: names first, since what is new is told by them."""
         return self.attributes, self.profiles, self.companies, self.events
+
+    @property
+    def indexes(self) -> tuple[Index, Index]:
+        """Who is stored, in memory."""
+        return self.people, self.firms
 
     def refresh(self) -> None:
         """See what has been committed since."""
@@ -75,7 +81,7 @@ class TenantStore:
         """
         self.refresh()
         all_facts = [Facts(one.job) for one in contributions]
-        for at, strangers in left_out(contributions, self.profiles, self.companies).items():
+        for at, strangers in left_out(contributions, self.people, self.firms).items():
             all_facts[at].leave_out(strangers, held=contributions[at].unknown_identity == "hold")
         jobs = [one for one, told in zip(contributions, all_facts, strict=True) if told.goes]
         facts = [told for told in all_facts if told.goes]
@@ -91,38 +97,45 @@ class TenantStore:
         self, sequence: int, jobs: list[Contribution], facts: list[Facts], scratch: Path, *, write: bool
     ) -> dict[str, Change]:
         brought = Brought(jobs)
-        names: list[pl.DataFrame] = []
+        names: dict[tuple[str, str], int] = {}
         changes: dict[str, Change] = {}
-        tables: dict[TableName, Table] = {"profiles": self.profiles, "companies": self.companies}
-        for name, table in tables.items():
-            if brought.count(name) and not table.has(sequence):
-                identities = Identities(table, brought, facts, sequence, write=write)
+        tables: dict[TableName, Index] = {"profiles": self.people, "companies": self.firms}
+        for name, index in tables.items():
+            if brought.count(name) and not index.table.has(sequence):
+                identities = Identities(index, brought, facts, sequence, write=write)
                 changes[name] = identities.resolve(name, scratch)
-                names.append(identities.names.select(pl.lit(name).alias("of"), "name", "at"))
+                names |= {(name, attribute): at for attribute, at in identities.names.items()}
         if brought.count("events") and not self.events.has(sequence):
             events = Events(self.events, brought, facts, self._newest)
-            changes["events"] = events.resolve(self.profiles, self.companies, sequence, write=write)
+            changes["events"] = events.resolve(self.people, self.firms, sequence, write=write)
         if not self.attributes.has(sequence) and names:
-            new = self._new_names(pl.concat(names), jobs, facts)
+            new = self._new_names(names, jobs, facts)
             changes = {"attributes": self._named(new, sequence, write=write), **changes}
         return changes
 
-    def _new_names(self, names: pl.DataFrame, jobs: list[Contribution], facts: list[Facts]) -> pl.DataFrame:
-        """Those of the names (of, name, at) that are new to the tenant, as rows of `attributes`; told as facts."""
-        new = names.join(self._known_names(), on=["of", "name"], how="anti").sort("of", "at", "name")
-        for at, told in new.group_by("at").agg("name").iter_rows():
-            facts[at].new_properties = sorted(set(told))[:NAMES_MAX]
-            facts[at].new_properties_count = len(set(told))
-        first = [(jobs[at].as_of, jobs[at].job) for at in new["at"]]
-        schema = {name: ATTRIBUTE_NAMES.schema[name] for name in ("first_seen", "first_job")}
-        return new.select("of", "name").hstack(pl.DataFrame(first, schema=schema, orient="row"))
+    def _new_names(
+        self, names: Mapping[tuple[str, str], int], jobs: list[Contribution], facts: list[Facts]
+    ) -> pl.DataFrame:
+        """Those of the names (of which table, name; first job) that are new to the tenant, as rows of `attributes`.
 
-    def _known_names(self) -> pl.DataFrame:
-        """of, name: what the table of names holds, read again when it has changed."""
+        They are told as facts.
+        """
+        new = sorted((of, at, name) for (of, name), at in names.items() if (of, name) not in self._known_names())
+        told: dict[int, set[str]] = {}
+        for _, at, name in new:
+            told.setdefault(at, set()).add(name)
+        for at, mine in told.items():
+            facts[at].new_properties = sorted(mine)[:NAMES_MAX]
+            facts[at].new_properties_count = len(mine)
+        rows = [(of, name, jobs[at].as_of, jobs[at].job) for of, at, name in new]
+        return pl.DataFrame(rows, schema=ATTRIBUTE_NAMES.schema, orient="row")
+
+    def _known_names(self) -> frozenset[tuple[str, str]]:
+        """Which names of which table the table of names holds, read again when it has changed."""
         if self._names is None or self._names[0] != self.attributes.version:
             with self.attributes.place.reached("read"):
                 known = self.attributes.scan(self.attributes.files()["path"], ["of", "name"]).collect()
-            self._names = self.attributes.version, known
+            self._names = self.attributes.version, frozenset(known.iter_rows())
         return self._names[1]
 
     def _named(self, new: pl.DataFrame, sequence: int, *, write: bool) -> Change:

@@ -134,6 +134,7 @@ class Stored:
         self.sequence += 1
         prepared = self.store.prepare(self.sequence, list(contributions))
         self.store.commit(prepared)
+        self.store.refresh()
         return [prepared.facts[one.job] for one in contributions]
 
     def values(self, table: str = "profiles") -> dict[tuple[str, str], dict[str, str | None]]:

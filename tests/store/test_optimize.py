@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gateway.errors import StoreError
-from gateway.store import TenantStore, optimize, table_log
+from gateway.store import TenantStore, optimize, table, table_log
 from gateway.store.table import Table
 from tests.store.conftest import Event, Jobs, Row, Stored, contents
 
@@ -125,19 +125,22 @@ def test_a_compaction_that_a_power_cut_tore_is_as_if_it_had_not_been(stored: Sto
 
 
 def test_the_log_is_summed_up_and_old_entries_go(stored: Stored, jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(table_log, "CHECKPOINT_EVERY", 5)
-    with_small_files(stored, jobs, 6)
+    monkeypatch.setattr(table, "CHECKPOINT_EVERY", 5)
+    with_small_files(stored, jobs, 5)
+    schedule, now = optimize.Schedule(), datetime(2026, 11, 1, tzinfo=UTC)
+    schedule.keep_up(stored.store, now)
     log = folder_of(stored.store.profiles) / "_delta_log"
     assert (log / f"{5:020d}.checkpoint.parquet").exists()
     long_ago = (datetime.now(UTC) - timedelta(days=3)).timestamp()
     for entry in log.iterdir():
         os.utime(entry, (long_ago, long_ago))
-    for number in range(4):
+    for number in range(5):
         stored.commit(jobs([Row("ann", {"n": str(number)}, 100 + number)]))
+        schedule.keep_up(stored.store, now)
     assert min(log.glob("*.json")).name == f"{5:020d}.json"
     again = TenantStore(str(stored.store.place.url).removesuffix("/acme"), "acme")
     assert again.profiles.has(10)
-    assert stored.value("ann") == {"n": "3"}
+    assert stored.value("ann") == {"n": "4"}
 
 
 def test_a_store_tends_itself_when_small_files_have_piled_up_and_vacuums_once_a_day(
