@@ -30,11 +30,8 @@ from gateway.errors import StoreError
 from gateway.pipeline.drop import Drop, Outcome
 
 if TYPE_CHECKING:
-    from gateway.store import Contribution, Prepared, TenantStore
+    from gateway.store import Contribution, Prepared
 
-TENANTS_OPEN_MAX = 64
-INDEX_BYTES_MAX = 256 << 20
-"""With more than this in the indexes of other tenants the one that was used longest ago is closed."""
 SETTLED_AT_ONCE_MAX = 16
 STORE = "store"
 """The folder below a job's staging with what it brings to the store."""
@@ -204,11 +201,10 @@ class Stores:
     """The tenants' stores in this process, and the commit that is prepared."""
 
     def __init__(self, url: str, options: Mapping[str, str]) -> None:
+        from gateway.store.opened import OpenStores
         from gateway.store.optimize import Schedule
 
-        self._url = url
-        self._options = options
-        self._open: dict[str, TenantStore] = {}
+        self._open = OpenStores(url, options)
         self._prepared: tuple[Commit, Prepared] | None = None
         self._threads = ThreadPoolExecutor(SETTLED_AT_ONCE_MAX, "settling")
         self._upkeep = Schedule()
@@ -217,7 +213,7 @@ class Stores:
         """Decide the outcomes, and leave the reports of the jobs finished in their staging."""
         from gateway.pipeline.settle import settled
 
-        commit, store = question.commit, self._store(question.commit.tenant)
+        commit, store = question.commit, self._open.of(question.commit.tenant)
         self._prepared = None
         prepared = store.prepare(commit.sequence, [limited(one, question) for one in contributions(commit)])
         if prepared.repeated:
@@ -236,7 +232,7 @@ class Stores:
         return Resolved(outcomes, held, sum(prepared.facts[job.job].created for job in going.jobs))
 
     def make(self, commit: Commit) -> Made:
-        store = self._store(commit.tenant)
+        store = self._open.of(commit.tenant)
         before, self._prepared = self._prepared, None
         if before is not None and before[0] == commit:
             prepared = before[1]
@@ -246,7 +242,7 @@ class Stores:
         return Made()
 
     def tend(self, tenant: str) -> Tended:
-        self._upkeep.keep_up(self._store(tenant), clock.now())
+        self._upkeep.keep_up(self._open.of(tenant), clock.now())
         return Tended()
 
     def rehearse(self, question: Rehearse) -> Rehearsed:
@@ -254,24 +250,8 @@ class Stores:
         from gateway.pipeline.rehearsal import rehearsed
 
         drop = question.drop
-        store = None if question.without_store else self._store(drop.tenant)
+        store = None if question.without_store else self._open.of(drop.tenant)
         return Rehearsed(rehearsed(drop, question.staging, question.outcome, store))
-
-    def _store(self, tenant: str) -> TenantStore:
-        """The one that was used last is the last to be closed."""
-        from gateway.store import TenantStore
-
-        if next(reversed(self._open), None) == tenant:
-            return self._open[tenant]
-        store = self._open.pop(tenant, None) or TenantStore(self._url, tenant, self._options)
-        while len(self._open) >= TENANTS_OPEN_MAX or (self._open and self._in_mind() > INDEX_BYTES_MAX):
-            del self._open[next(iter(self._open))]
-        self._open[tenant] = store
-        return store
-
-    def _in_mind(self) -> int:
-        """How many bytes the indexes of the open stores take."""
-        return sum(index.bytes for store in self._open.values() for index in store.indexes)
 
 
 def contributions(commit: Commit) -> list[Contribution]:

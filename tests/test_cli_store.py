@@ -107,6 +107,7 @@ def test_optimize_says_what_it_did_and_no_row_is_lost(site: Site) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert "acme: events: 4 files (" in done.stdout
     assert ") became 1 (" in done.stdout
+    assert "acme: 1 profiles and companies that came last put into their buckets" in done.stdout
     assert "0 files removed that were replaced more than 1 h ago" in done.stdout
     assert contents(site.stored.store) == before
     status = {one["table"]: one for one in json.loads(run(site, "store", "status", "--json").stdout)}

@@ -94,6 +94,7 @@ def optimized(settings: Settings, tenant: str, horizon: timedelta) -> Sequence[s
     lines = [
         f"{tenant}: events: {done.files_before:,} files ({size_words(size(before))}) became {done.files_after:,} "
         f"({size_words(size(after))})" if done.months else f"{tenant}: events: no small files to put together",
+        f"{tenant}: {done.placed:,} profiles and companies that came last put into their buckets",
         f"{tenant}: {done.removed:,} files removed that were replaced more than {horizon / timedelta(hours=1):g} h ago",
     ]  # fmt: skip
     if all(one.on_disk is not None for one in before):

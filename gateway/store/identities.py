@@ -294,7 +294,8 @@ def numbered(parts: list[pl.DataFrame], people: pl.DataFrame) -> list[pl.DataFra
 def come_once(parts: list[pl.DataFrame], people: pl.DataFrame) -> npt.NDArray[np.bool_]:
     """Of each of the people, by `who`, whether they are new and in one row only: nothing is to be merged."""
     rows = np.bincount(np.concatenate([rows["who"].to_numpy() for rows in parts]), minlength=people.height)
-    return np.logical_and(people["place"].is_null().to_numpy(), rows == 1)
+    is_new: npt.NDArray[np.bool_] = people["place"].is_null().to_numpy()
+    return is_new & np.equal(rows, 1)
 
 
 def slices(stored: pl.DataFrame, kept: pl.Series) -> dict[int, list[pl.DataFrame]]:

@@ -29,8 +29,8 @@ BATCH_ROWS = 1_000_000
 class Index:
     """Of one table. A fingerprint has 64 bits, with a seed that is new in each process.
 
-    Of two who have the same by chance (one in 10^12 that are looked for among 16 million) the second counts as known;
-    nothing else comes of it, since whatever is changed is read.
+    Somebody unknown who has the same as somebody known, as by chance one in 10^12 has, counts as known when events are
+    taken or not. Nothing else comes of it, since whatever is changed is read.
     """
 
     def __init__(self, table: Table) -> None:

@@ -66,8 +66,9 @@ IDENTITIES = pl.Schema(
         "updated_by": TEXT,
     }
 )
-PROFILES = Shape("profiles", IDENTITIES, "bucket", "One row an identity; `bucket` is N + crc32(key) modulo N.")
-COMPANIES = Shape("companies", IDENTITIES, "bucket", "One row a company; `bucket` is N + crc32(key) modulo N.")
+HASHED = "`bucket` is N + crc32(key) modulo N, or negative where the row has not been put there yet."
+PROFILES = Shape("profiles", IDENTITIES, "bucket", f"One row an identity; {HASHED}")
+COMPANIES = Shape("companies", IDENTITIES, "bucket", f"One row a company; {HASHED}")
 EVENTS = Shape(
     "events",
     pl.Schema(

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from gateway.store import Facts, TenantStore, buckets, gathered, identities, index, lookup, optimize, recent
+from gateway.store import Facts, TenantStore, buckets, gathered, identities, index, lookup, opened, optimize, recent
 from tests.store.conftest import Event, Jobs, Row, Stored, contents
 
 pytestmark = pytest.mark.timeout(120)
@@ -207,3 +207,21 @@ def test_what_another_process_commits_is_seen(
     assert (facts.updated, set(files(stored))) == (1, {1})
     other.refresh()
     assert contents(other) == contents(stored.store)
+
+
+def test_the_stores_that_were_used_longest_ago_are_closed_when_their_indexes_take_too_much(
+    tmp_path: Path, jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stores = opened.OpenStores(str(tmp_path / "store"), {})
+    ours = {tenant: stores.of(tenant) for tenant in ("acme", "globex", "initech")}
+    assert [stores.of(tenant) is store for tenant, store in ours.items()] == [True] * 3
+    for tenant in ("acme", "globex"):
+        Stored(stores.of(tenant)).commit(jobs(people("ann", "bob")))
+    monkeypatch.setattr(opened, "INDEX_BYTES_MAX", 2 * 8)
+    assert stores.of("globex") is ours["globex"]
+    assert stores.of("initech") is ours["initech"]
+    assert stores.of("globex") is ours["globex"]
+    assert stores.of("acme") is not ours["acme"]
+    monkeypatch.setattr(opened, "TENANTS_MAX", 1)
+    assert stores.of("initech") is ours["initech"]
+    assert stores.of("globex") is not ours["globex"]
