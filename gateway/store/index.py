@@ -7,7 +7,7 @@ file the identities are read once, when somebody asks for some that could be in 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,7 @@ from gateway.store.table import Table
 
 Prints = npt.NDArray[np.uint64]
 
-# A table with more rows than this (128 MB of fingerprints) has no index: its files are read.
+# Of a table with more rows than this (128 MB) the fingerprints are not kept: they are read each time.
 ROWS_MAX = 16_000_000
 # So many rows are read at once.
 BATCH_ROWS = 1_000_000
@@ -60,10 +60,7 @@ class Index:
         files = self.files
         if not files.height:
             return files
-        homes = self._homes(files, people)
-        if not is_kept(files):
-            return candidates(files, homes)
-        found, _ = self._found(files, people, homes)
+        found, _ = self._found(files, people)
         return files.filter(pl.col("path").is_in(found)) if found else files.clear()
 
     def unknown(self, people: pl.DataFrame) -> pl.DataFrame:
@@ -71,13 +68,8 @@ class Index:
         files = self.files
         if not people.height or not files.height:
             return people
-        homes = self._homes(files, people.with_columns(hashes(people)))
-        if is_kept(files):
-            _, is_known = self._found(files, people, homes)
-            return people.filter(~is_known)
-        paths = candidates(files, homes)["path"]
-        with self.table.place.reached("read"):
-            return people.lazy().join(self.table.scan(paths, KEY), on=KEY, how="anti").collect(engine="streaming")
+        _, is_known = self._found(files, people.with_columns(hashes(people)))
+        return people.filter(~is_known)
 
     def write(self, rows: pl.DataFrame, bucket: int, sequence: int) -> AddAction:
         """A file of these rows, as `Table.write` makes it."""
@@ -86,21 +78,11 @@ class Index:
             self._kept[written.path] = np.sort(self._prints(rows))
         return written
 
-    def _homes(self, files: pl.DataFrame, people: pl.DataFrame) -> dict[int, npt.NDArray[np.intp]]:
-        """The places of the people that belong to each leaf."""
-        leaves = files.filter(pl.col("bucket") > 0)["bucket"]
-        if not leaves.len():
-            return {}
-        homes = bucket_of(people["hash"], leaves.to_list()).to_numpy()
-        order = np.argsort(homes, kind="stable")
-        found, starts = np.unique(homes[order], return_index=True)
-        return dict(zip(found.tolist(), np.split(order, starts[1:]), strict=True))
-
-    def _found(
-        self, files: pl.DataFrame, people: pl.DataFrame, homes: Mapping[int, npt.NDArray[np.intp]]
-    ) -> tuple[list[str], npt.NDArray[np.bool_]]:
+    def _found(self, files: pl.DataFrame, people: pl.DataFrame) -> tuple[list[str], npt.NDArray[np.bool_]]:
         """The paths of the files that have any of the people, and whether each of the people is in one."""
-        asked = candidates(files, homes)
+        bucket = pl.col("bucket")
+        homes = homes_of(people, files.filter(bucket > 0)["bucket"].to_list())
+        asked = files.filter((bucket < 0) | bucket.is_in(list(homes)))
         if any(path not in self._kept for path in asked["path"]):
             self._read(asked)
         prints, everybody = self._prints(people), np.arange(people.height)
@@ -112,6 +94,8 @@ class Index:
             if has.any():
                 paths.append(path)
                 is_known[places[has]] = True
+        if not is_kept(files):
+            self._kept = {}
         return paths, is_known
 
     def _read(self, files: pl.DataFrame) -> None:
@@ -128,13 +112,18 @@ class Index:
 
 
 def is_kept(files: pl.DataFrame) -> bool:
-    """Whether their identities are kept in mind."""
+    """Whether their fingerprints are kept."""
     return int(files["rows"].sum()) <= ROWS_MAX
 
 
-def candidates(files: pl.DataFrame, homes: Collection[int]) -> pl.DataFrame:
-    """The leaves that are home to somebody, and all recent files."""
-    return files.filter((pl.col("bucket") < 0) | pl.col("bucket").is_in(list(homes)))
+def homes_of(people: pl.DataFrame, leaves: list[int]) -> dict[int, npt.NDArray[np.intp]]:
+    """The places of the people that belong to each leaf."""
+    if not leaves:
+        return {}
+    homes = bucket_of(people["hash"], leaves).to_numpy()
+    order = np.argsort(homes, kind="stable")
+    found, starts = np.unique(homes[order], return_index=True)
+    return dict(zip(found.tolist(), np.split(order, starts[1:]), strict=True))
 
 
 def batches(files: pl.DataFrame) -> Iterable[pl.DataFrame]:

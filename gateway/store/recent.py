@@ -17,8 +17,10 @@ from gateway.store.identities import Identities
 from gateway.store.index import Index
 from gateway.store.table import Change, Table
 
-# With as many rows, or bytes, in them they are put in place; all are in memory then.
+# With more rows than this, and than one in so many of the table's, or with more bytes, they are put in place: that
+# rewrites the table, with all of them in memory.
 ROWS_MAX = 50_000
+SHARE = 50
 BYTES_MAX = 64 << 20
 # More than so many that hold less than a tenth of what one may are put together.
 SMALL_FILES_MAX = 16
@@ -28,7 +30,8 @@ SMALL_ROWS = BUCKET_ROWS_MAX // 10
 def tidy(index: Index) -> None:
     """Do what is due, which mostly is nothing. The caller is the only one that writes."""
     found = recent(index)
-    if found["rows"].sum() > ROWS_MAX or found["bytes"].sum() > BYTES_MAX:
+    rows_max = max(ROWS_MAX, int(index.files["rows"].sum()) // SHARE)
+    if found["rows"].sum() > rows_max or found["bytes"].sum() > BYTES_MAX:
         put_in_place(index)
     elif (small := found.filter(pl.col("rows") < SMALL_ROWS)).height > SMALL_FILES_MAX:
         put_together(index, small)
