@@ -17,6 +17,8 @@ import tempfile
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
+from itertools import product
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -31,8 +33,10 @@ from scripts.benchmarks.validation_peers import installed
 
 STORED, ROWS = 5_000_000, 1_000_000
 QUICK_STORED, QUICK_ROWS = 40_000, 10_000
-SMALL_ROWS, SMALL_JOBS = 10, 7
+SMALL_JOBS = 7
 KEY = ["namespace", "identity"]
+# Small jobs into the same store: whom they bring, and how many rows.
+SMALL = {"known": (10, 1_000), "new": (1_000,)}
 CONTESTANTS = ("gateway", "bare polars", "polars that merges")
 Seconds = float
 
@@ -41,44 +45,49 @@ def inputs(folder: Path, stored: int, rows: int) -> Path:
     """The folder with what is stored (`store`), the rows that it was made of (`base`), and the job's (`job`)."""
     import polars as pl
 
-    home = folder / f"store-columns-{stored}-{rows}"
+    home = folder / f"store-recent-{stored}-{rows}"
     if (home / "complete").exists():
         return home
     shutil.rmtree(home, ignore_errors=True)
     write_profiles(home / "base", pl.int_range(stored, eager=True), 0)
     write_profiles(home / "job", updates(stored, rows), 100)
     write_events(home / "job", rows, stored)
-    for number in range(SMALL_JOBS):
-        people = pl.Series([(number * SMALL_ROWS + at) * 7_919 % stored for at in range(SMALL_ROWS)])
-        write_profiles(home / f"small-{number}", people, 200 + number)
-        write_events(home / f"small-{number}", SMALL_ROWS, stored)
+    for whom, sizes in SMALL.items():
+        for number, size in product(range(SMALL_JOBS), sizes):
+            at = pl.int_range(number * size, (number + 1) * size, eager=True)
+            people = at * 7_919 % stored if whom == "known" else at + stored
+            write_profiles(home / f"{whom}-{size}-{number}", people, 200 + number)
+            write_events(home / f"{whom}-{size}-{number}", size, stored)
     run([sys.executable, "-m", "scripts.benchmarks.store", "base", home, home / "store"])
     (home / "complete").touch()
     return home
 
 
 def base(home: Path, store: Path) -> Seconds:
-    return committed(store, home / "base", 1)
+    return committed(store, [home / "base"], 1)[0]
 
 
 def gateway(home: Path, store: Path) -> Seconds:
-    return committed(store, home / "job", 2)
+    return committed(store, [home / "job"], 2)[0]
 
 
-def small(home: Path, store: Path) -> Seconds:
-    """The median of some jobs of ten rows; the first one's time to load the library is left out."""
-    return median([committed(store, home / f"small-{number}", 2 + number) for number in range(SMALL_JOBS)][1:])
+def small(home: Path, store: Path, jobs: str) -> Seconds:
+    """The median of some jobs; in a gateway too the store stays open, so the first one's time is left out."""
+    return median(committed(store, [home / f"{jobs}-{number}" for number in range(SMALL_JOBS)], 2)[1:])
 
 
-def committed(store: Path, contribution: Path, sequence: int) -> Seconds:
-    """Resolved and committed, durably."""
+def committed(store: Path, contributions: list[Path], sequence: int) -> list[Seconds]:
+    """Each resolved and committed, durably, under this number and those that follow."""
     from gateway.store import Contribution, TenantStore
 
-    start = time.perf_counter()
+    found, start = [], time.perf_counter()
     tenant = TenantStore(str(store), "bench")
-    job = Contribution(f"job-{sequence:04d}", "bench", datetime.now(UTC), contribution)
-    tenant.commit(tenant.prepare(sequence, [job]))
-    return time.perf_counter() - start
+    for number, folder in enumerate(contributions, sequence):
+        job = Contribution(f"job-{number:04d}", "bench", datetime.now(UTC), folder)
+        tenant.commit(tenant.prepare(number, [job]))
+        found.append(time.perf_counter() - start)
+        start = time.perf_counter()
+    return found
 
 
 def bare_polars(home: Path, store: Path) -> Seconds:
@@ -150,7 +159,7 @@ def pair(column: str, job: Any) -> Any:
 OURS: dict[str, Callable[[Path, Path], Seconds]] = {
     "base": base,
     "gateway": gateway,
-    "small": small,
+    **{f"{whom}-{size}": partial(small, jobs=f"{whom}-{size}") for whom, sizes in SMALL.items() for size in sizes},
     "bare polars": bare_polars,
     "polars that merges": polars_that_merges,
 }
@@ -185,19 +194,23 @@ def compare(pairs: int, folder: Path, *, quick: bool, with_peers: bool = True) -
     """All contestants in turn, and small jobs into the same store."""
     stored, rows = (QUICK_STORED, QUICK_ROWS) if quick else (STORED, ROWS)
     home = inputs(folder, stored, rows)
-    who = {name: lambda name=name: run_alone(name, home) for name in CONTESTANTS}
+    who = {name: partial(run_alone, name, home) for name in CONTESTANTS}
     if with_peers:
-        who |= {name: lambda name=name: run_peer(name, home, folder) for name in store_peers.PEERS}
+        who |= {name: partial(run_peer, name, home, folder) for name in store_peers.PEERS}
     runs: dict[str, list[dict[str, float]]] = {name: [] for name in who}
     for _ in range(pairs):
         for name, measure in who.items():
             runs[name].append(measure())
     large = result(f"{rows:,} rows and events into {stored:,} profiles", runs)
-    few = result(
-        f"{SMALL_ROWS} rows and events into {stored:,} profiles",
-        {"gateway": [run_alone("small", home) for _ in range(pairs)]},
-    )
-    return [large, few]
+    few = [
+        result(
+            f"{size:,} rows of {whom} people and events into {stored:,} profiles",
+            {"gateway": [run_alone(f"{whom}-{size}", home) for _ in range(pairs)]},
+        )
+        for whom, sizes in SMALL.items()
+        for size in sizes
+    ]
+    return [large, *few]
 
 
 def result(what: str, runs: dict[str, list[dict[str, float]]]) -> dict[str, Any]:
