@@ -32,6 +32,7 @@ from gateway.pickup.passage import Passage
 from gateway.pickup.publication import Publisher
 from gateway.pickup.rehearsing import Rehearser
 from gateway.pickup.scan import Scan
+from gateway.pickup.spares import Spares
 from gateway.pickup.turns import Turns
 from gateway.pickup.waiting import Statuses
 from gateway.pickup.watch import Watch
@@ -64,7 +65,8 @@ class Pickup:
         """The jobs that somebody has in hand, each as it was taken: a requeued one may be in hand anew already."""
         self._turns = Turns(live.current.gateway.engine.workers)
         self._unpublished: deque[JobRow] = deque()
-        self._publisher = Publisher(ledger, self._see_ended)
+        self._spares = Spares(live.current.spool_dir / "spare")
+        self._publisher = Publisher(ledger, self._spares, self._see_ended)
         self._committer = Committer(
             ledger, live.current.data_dir, keeper, self._publisher.take, self._see_ended, self._are_coming
         )
@@ -76,6 +78,7 @@ class Pickup:
         if unfinished := finish_landings(self._live.current, self._ledger):
             log.info("landings finished that were cut short", count=unfinished)
         finish_claims(self._live.current, self._ledger)
+        self._spares.collect()
         self._recover()
 
     def start(self) -> None:
@@ -214,7 +217,9 @@ class Pickup:
         end_turn = self._turn_of(job, patient=patient)
         decided = None
         try:
-            decided = Passage(self._live.current, self._ledger, self._engine, job, patient, end_turn).run()
+            decided = Passage(
+                self._live.current, self._ledger, self._engine, self._spares, job, patient, end_turn
+            ).run()
         except Exception:  # Whatever it is, it concerns this job, and the slot is needed by the others.
             log.exception("the passage broke off; it is taken up again", job=job.id)
         TENANT.reset(turn)

@@ -6,10 +6,7 @@ their outbox is made durable once for all. Can be repeated after a kill at any p
 
 from __future__ import annotations
 
-import contextlib
-import os
 import queue
-import shutil
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,6 +21,7 @@ from gateway.ledger.columns import FeedColumns
 from gateway.ledger.drops import DropRow
 from gateway.ledger.jobs import Ending, JobRow
 from gateway.pickup import waiting
+from gateway.pickup.spares import Spares
 from gateway.pipeline.drop import Outcome
 from gateway.pipeline.publish import Publication, publish_all
 
@@ -58,8 +56,9 @@ class Decided:
 class Publisher:
     """The thread that publishes; `on_end` hears of the jobs that it is done with, for better or worse."""
 
-    def __init__(self, ledger: Ledger, on_end: Callable[[list[JobRow]], None]) -> None:
+    def __init__(self, ledger: Ledger, spares: Spares, on_end: Callable[[list[JobRow]], None]) -> None:
         self._ledger = ledger
+        self._spares = spares
         self._on_end = on_end
         self._waiting: queue.SimpleQueue[Decided | None] = queue.SimpleQueue()
         self._columns = FeedColumns(ledger)
@@ -116,7 +115,7 @@ class Publisher:
     def _finish(self, shown: list[Decided]) -> None:
         """Together, or one by one when there is something wrong with one of them."""
         try:
-            finish(self._ledger, shown, self._columns)
+            finish(self._ledger, shown, self._columns, self._spares)
         except Exception as error:
             self._columns.forget()
             if len(shown) == 1:
@@ -128,14 +127,14 @@ class Publisher:
                 self._finish([decided])
 
 
-def finish(ledger: Ledger, shown: Sequence[Decided], columns: FeedColumns) -> None:
+def finish(ledger: Ledger, shown: Sequence[Decided], columns: FeedColumns, spares: Spares) -> None:
     """What is left of their staging is cleared away, and the jobs end in one transaction.
 
     In this order: once a job has ended it can be requeued, and the next run stages in the same folder.
     """
     for one in shown:
         waiting.remove(one.status_path)
-        clear(one.staging)
+        spares.give(one.staging)
     with ledger.transaction():
         for one in shown:
             jobs.finish(ledger, one.job.id, ending(one.outcome), clock.now(), drop_end(one.outcome))
@@ -164,15 +163,6 @@ def tell(one: Decided) -> None:
         seconds=round(outcome.elapsed_time, 3),
         **known,
     )
-
-
-def clear(staging: Path) -> None:
-    """Nothing is left in it as a rule, and then this is quicker than to look."""
-    with contextlib.suppress(OSError):
-        os.rmdir(staging)
-        os.rmdir(staging.parent)
-        return
-    shutil.rmtree(staging.parent, ignore_errors=True)
 
 
 def drop_end(outcome: Outcome) -> jobs.DropEnd:

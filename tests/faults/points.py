@@ -168,8 +168,8 @@ PUBLISHED = (
     Point("all results but the report are visible", "put", "after", PUBLISH, "os.rename", inside="move", nth=4),
     Point("the report is visible", "put", "after", PUBLISH, "os.rename", inside="move", nth=5),
     Point("the end is not committed", "put", "after", JOBS, "drops.finish"),
-    Point("the end is committed", "put", "before", PUBLICATION, "clear"),
-    Point("the staging folder is cleaned", "put", "after", PUBLICATION, "clear"),
+    Point("the end is committed", "put", "before", PUBLICATION, "Spares.give"),
+    Point("the staging folder is cleaned", "put", "after", PUBLICATION, "Spares.give"),
 )
 
 CRASHES = (
