@@ -6,7 +6,7 @@ import contextlib
 import os
 import sqlite3
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -28,6 +28,9 @@ CHECKPOINT_PAGES = 8192
 log into the file together, the less there is to write and to wait for."""
 MIGRATIONS = 6
 """How many there are. A ledger says in its `user_version` how many it has had."""
+
+MOVED = {"drop": ("drops", "state"), "job": ("jobs", "status")}
+"""Where each kind of what moves from state to state is, and in which column it has its state."""
 
 
 def new_id() -> str:
@@ -186,6 +189,30 @@ class Ledger:
                 "INSERT INTO transitions (at, kind, subject, old, new, reason) VALUES (?, ?, ?, ?, ?, ?)",
                 (clock.text(at or clock.now()), kind, subject, old, new, reason),
             )
+
+    def note_move(
+        self,
+        kind: str,
+        subject: str,
+        old: Sequence[str],
+        new: str,
+        reason: str | None = None,
+        at: datetime | None = None,
+    ) -> bool:
+        """As `note_transition`, of a drop or a job that is in one of the states `old`; False when it is not.
+
+        Belongs before the change itself: one statement reads the old state and writes it down.
+        """
+        table, state = MOVED[kind]
+        marks = ", ".join("?" for _ in old)
+        with self.transaction() as connection:
+            # Only our own names and question marks are put in; every value is bound.
+            noted = connection.execute(
+                "INSERT INTO transitions (at, kind, subject, old, new, reason) "  # noqa: S608
+                f"SELECT ?, ?, id, {state}, ?, ? FROM {table} WHERE id = ? AND {state} IN ({marks})",
+                (clock.text(at or clock.now()), kind, new, reason, subject, *old),
+            )
+            return noted.rowcount == 1
 
     def data_version(self) -> int:
         """A number that changes whenever another connection has committed."""

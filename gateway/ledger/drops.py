@@ -249,13 +249,12 @@ def set_sha256(ledger: Ledger, drop_id: str, sha256: str) -> None:
 
 def move(ledger: Ledger, drop_id: str, old: Sequence[str], new: str, reason: str | None = None, **columns: Any) -> None:
     """One transition, guarded by the old state; LedgerError when the drop is in another."""
-    with ledger.transaction() as connection:
-        found = connection.execute("SELECT state FROM drops WHERE id = ?", (drop_id,)).fetchone()
-        state = found["state"] if found else "unknown"
-        kept = {"state": new, "state_since": clock.now(), "reason": reason} | columns
-        if state not in old or not change(ledger, drop_id, f"state = '{state}'", **kept):
-            raise LedgerError(f"drop {drop_id} is {state}, not {' or '.join(old)}")
-        ledger.note_transition("drop", drop_id, state, new, reason)
+    kept = {"state": new, "state_since": clock.now(), "reason": reason} | columns
+    with ledger.transaction():
+        if not ledger.note_move("drop", drop_id, old, new, reason):
+            found = ledger.row("SELECT state FROM drops WHERE id = ?", (drop_id,))
+            raise LedgerError(f"drop {drop_id} is {found['state'] if found else 'unknown'}, not {' or '.join(old)}")
+        change(ledger, drop_id, "1", **kept)
 
 
 def change(ledger: Ledger, drop_id: str, guard: str, **columns: Any) -> bool:
@@ -293,4 +292,7 @@ def flags(plain: Mapping[str, Any], *columns: str) -> dict[str, bool]:
 
 def drop_row(row: sqlite3.Row) -> DropRow:
     plain = dict(row)
-    return DropRow(**plain | {column: moment(plain[column]) for column in TIMES} | flags(plain, "hidden", "dry_run"))
+    for column in TIMES:
+        if plain[column] is not None:
+            plain[column] = clock.moment(plain[column])
+    return DropRow(**plain | flags(plain, "hidden", "dry_run"))

@@ -60,7 +60,9 @@ class Pickup:
         self._bell = threading.Event()
         self._walk_wanted = True
         self._news = 0
-        self._work = threading.Condition()
+        lock = threading.RLock()
+        self._work = threading.Condition(lock)
+        self._patient_work = threading.Condition(lock)
         self._running: dict[str, JobRow] = {}
         """The jobs that somebody has in hand, each as it was taken: a requeued one may be in hand anew already."""
         self._turns = Turns(live.current.gateway.engine.workers)
@@ -191,13 +193,13 @@ class Pickup:
             for job in sequence.resumed(self._live.current, self._ledger):
                 self._running[job.id] = job
                 self._unpublished.append(job)
-                self._news += 1
-            self._work.notify_all()
+                self._tell_slots()
 
     def _tell_slots(self) -> None:
         with self._work:
             self._news += 1
             self._work.notify_all()
+            self._patient_work.notify_all()
 
     def _slot(self, *, patient: bool = False) -> None:
         """One slot: a passage at a time, until the gateway stops."""
@@ -206,9 +208,10 @@ class Pickup:
                 seen = self._news
             job = self._begin_next(patient=patient)
             if job is None:
-                with self._work:
+                work = self._patient_work if patient else self._work
+                with work:
                     while self._news == seen and not self._stopping.is_set():
-                        self._work.wait()
+                        work.wait()
                 continue
             self._pass(job, patient=patient)
 
@@ -240,7 +243,9 @@ class Pickup:
             is_over.set()
             with self._work:
                 self._turns.end(job.tenant, time.monotonic() - began, refused=refused, patient=patient)
-            self._tell_slots()
+                # One more job may begin, so one more slot is enough; and what else waits is not new to the patient one.
+                self._news += 1
+                self._work.notify()
 
         return end
 
@@ -276,6 +281,8 @@ class Pickup:
         return self._turns.under_way(tenant) > 0 or has_queued(self._ledger, tenant)
 
     def _begin_in_turn(self, patient: bool) -> JobRow | None:
+        if self._turns.are_taken(patient=patient):
+            return None
         now = clock.now()
         tenants = self._turns.order(jobs.waiting_tenants(self._ledger), patient=patient)
         return next((job for tenant in tenants if (job := jobs.begin_next(self._ledger, now, tenant))), None)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,8 @@ from gateway.pipeline.publish import Publication, publish_all
 log = structlog.get_logger()
 
 OUR_FAULT = "gateway_failure"
+SPACING_SECONDS = 0.05
+"""From one publication to the next: of a flood many jobs are published together, and who comes alone need not wait."""
 TOGETHER_MAX = 25
 """Jobs that end in one transaction: few enough that no other writer waits long for the ledger."""
 
@@ -77,15 +80,26 @@ class Publisher:
         self._thread.join()
 
     def _publish_on(self) -> None:
+        spaced_until = 0.0
         while first := self._waiting.get():
-            taken = [first]
-            while len(taken) < TOGETHER_MAX and not self._waiting.empty():
-                if (another := self._waiting.get()) is None:
-                    self._waiting.put(None)
-                    break
-                taken.append(another)
+            taken = self._gathered(first, spaced_until)
             self._publish(taken)
+            spaced_until = time.monotonic() + SPACING_SECONDS
             self._on_end([decided.job for decided in taken])
+
+    def _gathered(self, first: Decided, until: float) -> list[Decided]:
+        """With those that have come too, or come until then."""
+        taken = [first]
+        while len(taken) < TOGETHER_MAX:
+            try:
+                another = self._waiting.get(timeout=max(until - time.monotonic(), 0))
+            except queue.Empty:
+                break
+            if another is None:
+                self._waiting.put(None)
+                break
+            taken.append(another)
+        return taken
 
     def _publish(self, taken: list[Decided]) -> None:
         try:

@@ -113,7 +113,7 @@ CLAIMED = (
     Point("the claim is committed", "put", "before", SCAN, "take_file"),
     Point("the file is linked into the work folder", "put", "after", CLAIM, "os.link", inside="link_and_unlink"),
     Point("the file is unlinked from the inbox", "put", "after", CLAIM, "os.unlink", inside="link_and_unlink"),
-    Point("a file of a local program is known", "local", "after", "gateway.pickup.local", "landings.record_landing"),
+    Point("a file of a local program is known", "local", "after", "gateway.pickup.local", "landings.record_behind"),
 )
 
 HELD = (
