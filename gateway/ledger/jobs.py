@@ -12,7 +12,7 @@ from typing import Any, Literal
 from gateway import clock
 from gateway.errors import LedgerError
 from gateway.ledger import drops
-from gateway.ledger.connection import Ledger, find_one, new_id
+from gateway.ledger.connection import Ledger, find_one, new_id, tenants_of
 from gateway.ledger.drops import DropRow
 
 TIMES = ("status_since", "not_before", "uploaded_on", "start_time", "end_time", "outbox_swept_at")
@@ -147,8 +147,7 @@ def end_unbegun(ledger: Ledger, job_id: str, reason: str, now: datetime) -> None
 
 def waiting_tenants(ledger: Ledger) -> list[str]:
     """The tenants who have a queued job, whether it can begin or not."""
-    found = ledger.rows("SELECT DISTINCT tenant FROM jobs INDEXED BY jobs_queued WHERE status = 'queued'")
-    return [row["tenant"] for row in found]
+    return tenants_of(ledger, "jobs INDEXED BY jobs_queued", "status = 'queued'")
 
 
 def begin_next(ledger: Ledger, now: datetime, tenant: str | None = None) -> JobRow | None:

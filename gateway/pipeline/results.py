@@ -40,7 +40,7 @@ def write_csv(frame: pl.DataFrame, columns: list[str], delimiter: str, path: Pat
 
 
 def append_csv(frame: pl.DataFrame, columns: list[str], delimiter: str, file: IO[bytes], *, header: bool) -> None:
-    append_text(frame[columns], file, include_header=header, separator=delimiter)
+    append_text(frame[:, columns], file, include_header=header, separator=delimiter)
 
 
 def append_text(

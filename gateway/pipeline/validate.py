@@ -105,7 +105,7 @@ def validated(rows: Rows, terms: Terms) -> Validated:
             pl.when(markers[name]).then(pl.lit(terms.null_marker)).otherwise(pl.col(name)).alias(name)
             for name in markers.columns
         )
-    refused = rows.broken[list(PLACE)]
+    refused = rows.broken[:, list(PLACE)]
     if findings.rejected.any():
         refused = pl.concat([refused, frame.filter(findings.rejected).select(*PLACE)]).sort(ROW)
         frame = frame.filter(~findings.rejected)
@@ -238,7 +238,7 @@ def with_normal_forms(frame: pl.DataFrame, rules: Rules, findings: Findings, tal
     for check, mask in findings.apply(both, rules.checks):
         if check.drops_value:
             dropped[check.column] = dropped.get(check.column, mask) | mask
-    kept = both[frame.columns]
+    kept = both[:, frame.columns]
     if not dropped:
         return kept
     return kept.with_columns(pl.when(~mask).then(pl.col(name)).alias(name) for name, mask in dropped.items())
