@@ -15,7 +15,7 @@ def text(moment: datetime) -> str:
     # Not strftime and strptime: they take ten times as long, and a job has fifty of these.
     if moment.tzinfo is not UTC:
         moment = moment.astimezone(UTC)
-    return moment.isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
+    return f"{moment.isoformat(timespec='microseconds')[:26]}Z"
 
 
 def moment(text: str) -> datetime:

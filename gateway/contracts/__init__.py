@@ -48,13 +48,14 @@ def path_of(name: str, root: Path | None = None) -> Path:
 def load(name: str, root: Path | None = None) -> Contract:
     """The contract of that name: `<root>/contracts/<name>.toml`, else a built-in one. Raises ContractError."""
     path = path_of(name, root)
-    contract = parse_once(path.read_text(encoding="utf-8"), f"contracts/{path.name}")
+    found = path.stat()
+    contract = read_once(path, (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns))
     if contract.name != name:
         raise ContractError(f"contracts/{path.name}: name: expected '{name}' as the file says, found '{contract.name}'")
     return contract
 
 
 @lru_cache(maxsize=256)
-def parse_once(text: str, shown: str) -> Contract:
-    """As `parse`; every job asks for its contract, whose text seldom changes."""
-    return parse(text, shown)
+def read_once(path: Path, version: tuple[int, ...]) -> Contract:
+    """The contract in a file; every job asks for its contract, whose file seldom changes."""
+    return parse(path.read_text(encoding="utf-8"), f"contracts/{path.name}")

@@ -6,7 +6,7 @@ import hashlib
 import pickle
 import tomllib
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -176,7 +176,7 @@ class Contract(Section):
     samples: Mapping[str, str] = Field(default_factory=dict)
     sha256: str = ""
 
-    @property
+    @cached_property
     def by_name(self) -> dict[str, Column]:
         return {column.name: column for column in self.columns}
 

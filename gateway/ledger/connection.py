@@ -6,7 +6,7 @@ import contextlib
 import os
 import sqlite3
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -29,6 +29,9 @@ log into the file together, the less there is to write and to wait for."""
 MIGRATIONS = 6
 """How many there are. A ledger says in its `user_version` how many it has had."""
 
+MOVED = {"drop": ("drops", "state"), "job": ("jobs", "status")}
+"""Where each kind of what moves from state to state is, and in which column it has its state."""
+
 
 def new_id() -> str:
     """A UUIDv7: its text order is the order of creation."""
@@ -43,6 +46,21 @@ def find_one(ledger: Ledger, noun: str, select: str, column: str, prefix: str) -
         many = f"more than one {noun}" if len(found) > 1 else f"no {noun}"
         raise LedgerError(f"{many} has an id that begins with '{prefix}'; `gateway {noun}s` lists them")
     return found[0]
+
+
+def tenants_of(ledger: Ledger, source: str, condition: str) -> list[str]:
+    """The tenants of the rows of `source`, a table with an index that begins with them, under the index's condition.
+
+    From one to the next by the index: DISTINCT would read all rows of a tenant, and in a flood they are thousands.
+    """
+    # Only words of our own are put in.
+    least = f"SELECT min(tenant) FROM {source} WHERE {condition}"  # noqa: S608
+    sql = f"""
+        WITH RECURSIVE found (reached) AS (
+            {least} UNION ALL SELECT ({least} AND tenant > found.reached) FROM found WHERE found.reached IS NOT NULL
+        ) SELECT reached FROM found WHERE reached IS NOT NULL
+    """  # noqa: S608
+    return [row["reached"] for row in ledger.rows(sql)]
 
 
 def make_file(path: Path) -> None:
@@ -186,6 +204,30 @@ class Ledger:
                 "INSERT INTO transitions (at, kind, subject, old, new, reason) VALUES (?, ?, ?, ?, ?, ?)",
                 (clock.text(at or clock.now()), kind, subject, old, new, reason),
             )
+
+    def note_move(
+        self,
+        kind: str,
+        subject: str,
+        old: Sequence[str],
+        new: str,
+        reason: str | None = None,
+        at: datetime | None = None,
+    ) -> bool:
+        """As `note_transition`, of a drop or a job that is in one of the states `old`; False when it is not.
+
+        Belongs before the change itself: one statement reads the old state and writes it down.
+        """
+        table, state = MOVED[kind]
+        marks = ", ".join("?" for _ in old)
+        with self.transaction() as connection:
+            # Only our own names and question marks are put in; every value is bound.
+            noted = connection.execute(
+                "INSERT INTO transitions (at, kind, subject, old, new, reason) "  # noqa: S608
+                f"SELECT ?, ?, id, {state}, ?, ? FROM {table} WHERE id = ? AND {state} IN ({marks})",
+                (clock.text(at or clock.now()), kind, new, reason, subject, *old),
+            )
+            return noted.rowcount == 1
 
     def data_version(self) -> int:
         """A number that changes whenever another connection has committed."""

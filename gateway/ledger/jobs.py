@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from gateway import clock
 from gateway.errors import LedgerError
 from gateway.ledger import drops
-from gateway.ledger.connection import Ledger, find_one, new_id
+from gateway.ledger.connection import Ledger, find_one, new_id, tenants_of
 from gateway.ledger.drops import DropRow
 
 TIMES = ("status_since", "not_before", "uploaded_on", "start_time", "end_time", "outbox_swept_at")
@@ -147,8 +147,7 @@ def end_unbegun(ledger: Ledger, job_id: str, reason: str, now: datetime) -> None
 
 def waiting_tenants(ledger: Ledger) -> list[str]:
     """The tenants who have a queued job, whether it can begin or not."""
-    found = ledger.rows("SELECT DISTINCT tenant FROM jobs INDEXED BY jobs_queued WHERE status = 'queued'")
-    return [row["tenant"] for row in found]
+    return tenants_of(ledger, "jobs INDEXED BY jobs_queued", "status = 'queued'")
 
 
 def begin_next(ledger: Ledger, now: datetime, tenant: str | None = None) -> JobRow | None:
@@ -162,7 +161,7 @@ def begin_next(ledger: Ledger, now: datetime, tenant: str | None = None) -> JobR
         found = ledger.row(
             # Only a condition of our own is put in; every value is bound.
             f"""
-            SELECT jobs.id, tries FROM jobs INDEXED BY jobs_queued JOIN drops ON drops.id = drop_id
+            SELECT jobs.* FROM jobs INDEXED BY jobs_queued JOIN drops ON drops.id = drop_id
             WHERE {of_tenant} status = 'queued' AND state = 'claimed'
               -- A pause that began in the future is from before the clock was set back.
               AND (not_before IS NULL OR not_before <= :now OR status_since > :now)
@@ -176,9 +175,10 @@ def begin_next(ledger: Ledger, now: datetime, tenant: str | None = None) -> JobR
         )
         if found is None:
             return None
-        begun = {"tries": found["tries"] + 1, "start_time": now, "not_before": None}
-        move(ledger, found["id"], ("queued",), "validating", now, **begun)
-        return get(ledger, found["id"])
+        job = job_row(found)
+        tries = job.tries + 1
+        move(ledger, job.id, ("queued",), "validating", now, tries=tries, start_time=now, not_before=None)
+        return replace(job, status="validating", status_since=now, tries=tries, start_time=now, not_before=None)
 
 
 def begin_processing(ledger: Ledger, job_id: str, now: datetime) -> None:
@@ -210,7 +210,7 @@ def finish(ledger: Ledger, job_id: str, ending: Ending, now: datetime, drop_end:
     with ledger.transaction():
         reason = "; ".join(ending.reason_for_failure) or None
         move(ledger, job_id, ("pending_refresh",), status, now, reason, **columns)
-        drops.finish(ledger, get(ledger, job_id).drop_id, drop_end, reason)
+        drops.finish(ledger, drop_of(ledger, job_id), drop_end, reason)
         if ending.repairs and ending.status == "completed":
             note_repair(ledger, ending.repairs, get(ledger, job_id))
 
@@ -286,6 +286,12 @@ def get(ledger: Ledger, job_id: str) -> JobRow:
     return job_row(found)
 
 
+def drop_of(ledger: Ledger, job_id: str) -> str:
+    """The id of its drop."""
+    found = ledger.row("SELECT drop_id FROM jobs WHERE id = ?", (job_id,))
+    return str(found["drop_id"]) if found else ""
+
+
 def find(ledger: Ledger, prefix: str) -> JobRow:
     """The one job whose id begins with `prefix`, or LedgerError that says whether none or several do."""
     return job_row(find_one(ledger, "job", "SELECT * FROM jobs WHERE {}", "id", prefix))
@@ -345,23 +351,23 @@ def move(
     """One transition, guarded by the old status; LedgerError when the job is in another."""
     assignments = "".join(f", {column} = ?" for column in columns)
     with ledger.transaction() as connection:
-        found = connection.execute("SELECT status FROM jobs WHERE id = ?", (job_id,)).fetchone()
-        status = found["status"] if found else "unknown"
-        if status not in old:
-            raise LedgerError(f"job {job_id} is {status}, not {' or '.join(old)}")
+        if not ledger.note_move("job", job_id, old, new, reason, now):
+            found = ledger.row("SELECT status FROM jobs WHERE id = ?", (job_id,))
+            raise LedgerError(f"job {job_id} is {found['status'] if found else 'unknown'}, not {' or '.join(old)}")
         # Only our own names of columns are put together; every value is bound.
         connection.execute(
-            f"UPDATE jobs SET status = ?, status_since = ?{assignments} WHERE id = ? AND status = ?",  # noqa: S608
-            (new, clock.text(now), *map(drops.sql, columns.values()), job_id, status),
+            f"UPDATE jobs SET status = ?, status_since = ?{assignments} WHERE id = ?",  # noqa: S608
+            (new, clock.text(now), *map(drops.sql, columns.values()), job_id),
         )
-        ledger.note_transition("job", job_id, status, new, reason, now)
 
 
 def job_row(row: sqlite3.Row) -> JobRow:
     plain = dict(row)
+    for column in TIMES:
+        if plain[column] is not None:
+            plain[column] = clock.moment(plain[column])
     return JobRow(
         **plain
-        | {column: drops.moment(plain[column]) for column in TIMES}
         | drops.flags(plain, "dry_run")
         | {
             "problems_by_code": json.loads(plain["problems_by_code"]),

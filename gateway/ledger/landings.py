@@ -38,19 +38,22 @@ def record_landing(ledger: Ledger, landing: Landing, *, supersedes: bool = False
     """
     with ledger.transaction():
         before = drops.newest(ledger, landing.tenant, landing.feed, landing.path)
-        if before is not None and is_replaced(before):
-            return replace(ledger, before, landing)
-        if before is not None and supersedes:
-            supersede_unbegun(ledger, before, landing.landed_at)
-        drop_id = new_id()
-        columns = {field.name: drops.sql(getattr(landing, field.name)) for field in fields(landing)}
-        generation = before.generation + 1 if before else 1
-        since = drops.sql(landing.landed_at)
-        drops.insert(
-            ledger, columns | {"id": drop_id, "state": "landed", "state_since": since, "generation": generation}
-        )
-        ledger.note_transition("drop", drop_id, None, "landed")
-        return drops.get(ledger, drop_id)
+        return drops.get(ledger, record_behind(ledger, before, landing, supersedes=supersedes))
+
+
+def record_behind(ledger: Ledger, before: DropRow | None, landing: Landing, *, supersedes: bool) -> str:
+    """As `record_landing`, behind the newest drop of that name; returns the id. Part of a transaction."""
+    if before is not None and is_replaced(before):
+        return replace(ledger, before, landing)
+    if before is not None and supersedes:
+        supersede_unbegun(ledger, before, landing.landed_at)
+    drop_id = new_id()
+    columns = {field.name: drops.sql(getattr(landing, field.name)) for field in fields(landing)}
+    generation = before.generation + 1 if before else 1
+    since = drops.sql(landing.landed_at)
+    drops.insert(ledger, columns | {"id": drop_id, "state": "landed", "state_since": since, "generation": generation})
+    ledger.note_transition("drop", drop_id, None, "landed")
+    return drop_id
 
 
 def is_replaced(drop: DropRow) -> bool:
@@ -65,7 +68,7 @@ def put_back(ledger: Ledger, before: DropRow, reason: str) -> None:
     drops.move(ledger, before.id, ("landed",), before.state, reason, **old)
 
 
-def replace(ledger: Ledger, before: DropRow, landing: Landing) -> DropRow:
+def replace(ledger: Ledger, before: DropRow, landing: Landing) -> str:
     """The same drop with other bytes: whoever uploads again before it settled, or while it is held, replaces it."""
     reason = "replaced while it was held" if before.state == "held" else "replaced before it settled"
     drops.move(
@@ -80,7 +83,7 @@ def replace(ledger: Ledger, before: DropRow, landing: Landing) -> DropRow:
         **ANEW,
         **{column: getattr(landing, column) for column in REPLACED},
     )
-    return drops.get(ledger, before.id)
+    return before.id
 
 
 def supersede_unbegun(ledger: Ledger, before: DropRow, now: datetime) -> None:

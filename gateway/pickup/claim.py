@@ -43,6 +43,8 @@ def take_file(settings: Settings, drop: DropRow) -> bool:
     Can be repeated after a kill at any point. The caller holds the drop's name.
     """
     original = archived_path(settings, drop)
+    if is_taken(original, drop):
+        return True
     original.parent.mkdir(parents=True, exist_ok=True)
     try:
         with parent_of(inbox(settings, drop.tenant, drop.feed), drop.path) as (folder, name):
@@ -95,6 +97,15 @@ def take_leaving(settings: Settings, ledger: Ledger, drop: DropRow) -> None:
                 os.unlink(name, dir_fd=folder)
                 os.fsync(folder)
     drops.left(ledger, drop.id)
+
+
+def is_taken(original: Path, drop: DropRow) -> bool:
+    """Whether nothing is left to be done: the file is here, and has no other name."""
+    try:
+        found = original.lstat()
+    except FileNotFoundError:
+        return False
+    return (found.st_ino, found.st_size, found.st_nlink) == (drop.inode, drop.bytes, 1)
 
 
 def is_same_file(original: Path, drop: DropRow) -> bool:

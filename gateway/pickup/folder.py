@@ -21,7 +21,7 @@ def inbox(settings: Settings, tenant: str, feed: str) -> Path:
 
 def make_folders(settings: Settings) -> None:
     """The spool's folders, and those of every configured feed."""
-    for name in ("uploads", "work"):
+    for name in ("uploads", "work", "spare"):
         make_durably(settings.spool_dir / name)
     for tenant, configured in settings.tenants.items():
         for area in AREAS:

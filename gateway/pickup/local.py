@@ -132,7 +132,7 @@ class LocalFiles:
             settles_at=self._now,
             kind=kind_of(path, policy),
         )
-        landings.record_landing(self._ledger, landing, supersedes=policy.on_overwrite == "replace")
+        landings.record_behind(self._ledger, before, landing, supersedes=policy.on_overwrite == "replace")
 
 
 def is_text(path: str) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from fnmatch import fnmatchcase
+import re
+from fnmatch import translate
+from functools import lru_cache
 
 from gateway.config import FeedSettings
 from gateway.ledger.states import DRY_RUN_FOLDER
@@ -17,8 +19,14 @@ def is_temporary(name: str, feed: FeedSettings | None = None) -> bool:
 
     `feed.temporary_names` are patterns as the shell has them (`*.uploading`); a plain `.suffix` means `*.suffix`.
     """
-    patterns = (*TEMPORARY_NAMES, *map(as_pattern, feed.temporary_names if feed else ()))
-    return any(fnmatchcase(part.lower(), pattern) for part in name.split("/") for pattern in patterns)
+    is_one = temporary(feed.temporary_names if feed else ()).match
+    return any(is_one(part) for part in name.lower().split("/"))
+
+
+@lru_cache(maxsize=256)
+def temporary(further: tuple[str, ...]) -> re.Pattern[str]:
+    """What matches a temporary name in lower case. A walk asks it of each file that waits."""
+    return re.compile("|".join(map(translate, (*TEMPORARY_NAMES, *map(as_pattern, further)))))
 
 
 def is_dry_run(path: str) -> bool:

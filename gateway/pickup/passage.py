@@ -26,6 +26,7 @@ from gateway.pickup.describe import describe, digest
 from gateway.pickup.holding import holding
 from gateway.pickup.publication import OUR_FAULT, Decided
 from gateway.pickup.sequence import goes_before, hold_behind
+from gateway.pickup.spares import Spares
 from gateway.pipeline.drop import Drop, Outcome, Suspect
 
 log = structlog.get_logger()
@@ -50,6 +51,7 @@ class Passage:
     settings: Settings
     ledger: Ledger
     engine: Engine
+    spares: Spares
     job: JobRow
     patient: bool = False
     """Whether it is for the worker that gets what the others leave."""
@@ -175,9 +177,7 @@ class Passage:
         return work_dir(self.settings, self.job.id) / "out" / str(self.job.tries)
 
     def empty_staging(self) -> Path:
-        # With what a try before left that was killed, which may be several times the drop.
-        shutil.rmtree(self.staging.parent, ignore_errors=True)
-        self.staging.mkdir(parents=True)
+        self.spares.take(self.staging)
         return self.staging
 
 

@@ -32,6 +32,7 @@ from gateway.pickup.passage import Passage
 from gateway.pickup.publication import Publisher
 from gateway.pickup.rehearsing import Rehearser
 from gateway.pickup.scan import Scan
+from gateway.pickup.spares import Spares
 from gateway.pickup.turns import Turns
 from gateway.pickup.waiting import Statuses
 from gateway.pickup.watch import Watch
@@ -59,12 +60,15 @@ class Pickup:
         self._bell = threading.Event()
         self._walk_wanted = True
         self._news = 0
-        self._work = threading.Condition()
+        lock = threading.RLock()
+        self._work = threading.Condition(lock)
+        self._patient_work = threading.Condition(lock)
         self._running: dict[str, JobRow] = {}
         """The jobs that somebody has in hand, each as it was taken: a requeued one may be in hand anew already."""
         self._turns = Turns(live.current.gateway.engine.workers)
         self._unpublished: deque[JobRow] = deque()
-        self._publisher = Publisher(ledger, self._see_ended)
+        self._spares = Spares(live.current.spool_dir / "spare")
+        self._publisher = Publisher(ledger, self._spares, self._see_ended)
         self._committer = Committer(
             ledger, live.current.data_dir, keeper, self._publisher.take, self._see_ended, self._are_coming
         )
@@ -76,6 +80,7 @@ class Pickup:
         if unfinished := finish_landings(self._live.current, self._ledger):
             log.info("landings finished that were cut short", count=unfinished)
         finish_claims(self._live.current, self._ledger)
+        self._spares.collect()
         self._recover()
 
     def start(self) -> None:
@@ -188,13 +193,13 @@ class Pickup:
             for job in sequence.resumed(self._live.current, self._ledger):
                 self._running[job.id] = job
                 self._unpublished.append(job)
-                self._news += 1
-            self._work.notify_all()
+                self._tell_slots()
 
     def _tell_slots(self) -> None:
         with self._work:
             self._news += 1
             self._work.notify_all()
+            self._patient_work.notify_all()
 
     def _slot(self, *, patient: bool = False) -> None:
         """One slot: a passage at a time, until the gateway stops."""
@@ -203,9 +208,10 @@ class Pickup:
                 seen = self._news
             job = self._begin_next(patient=patient)
             if job is None:
-                with self._work:
+                work = self._patient_work if patient else self._work
+                with work:
                     while self._news == seen and not self._stopping.is_set():
-                        self._work.wait()
+                        work.wait()
                 continue
             self._pass(job, patient=patient)
 
@@ -214,7 +220,9 @@ class Pickup:
         end_turn = self._turn_of(job, patient=patient)
         decided = None
         try:
-            decided = Passage(self._live.current, self._ledger, self._engine, job, patient, end_turn).run()
+            decided = Passage(
+                self._live.current, self._ledger, self._engine, self._spares, job, patient, end_turn
+            ).run()
         except Exception:  # Whatever it is, it concerns this job, and the slot is needed by the others.
             log.exception("the passage broke off; it is taken up again", job=job.id)
         TENANT.reset(turn)
@@ -235,7 +243,9 @@ class Pickup:
             is_over.set()
             with self._work:
                 self._turns.end(job.tenant, time.monotonic() - began, refused=refused, patient=patient)
-            self._tell_slots()
+                # One more job may begin, so one more slot is enough; and what else waits is not new to the patient one.
+                self._news += 1
+                self._work.notify()
 
         return end
 
@@ -271,6 +281,8 @@ class Pickup:
         return self._turns.under_way(tenant) > 0 or has_queued(self._ledger, tenant)
 
     def _begin_in_turn(self, patient: bool) -> JobRow | None:
+        if self._turns.are_taken(patient=patient):
+            return None
         now = clock.now()
         tenants = self._turns.order(jobs.waiting_tenants(self._ledger), patient=patient)
         return next((job for tenant in tenants if (job := jobs.begin_next(self._ledger, now, tenant))), None)

@@ -6,11 +6,9 @@ their outbox is made durable once for all. Can be repeated after a kill at any p
 
 from __future__ import annotations
 
-import contextlib
-import os
 import queue
-import shutil
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,12 +22,15 @@ from gateway.ledger.columns import FeedColumns
 from gateway.ledger.drops import DropRow
 from gateway.ledger.jobs import Ending, JobRow
 from gateway.pickup import waiting
+from gateway.pickup.spares import Spares
 from gateway.pipeline.drop import Outcome
 from gateway.pipeline.publish import Publication, publish_all
 
 log = structlog.get_logger()
 
 OUR_FAULT = "gateway_failure"
+SPACING_SECONDS = 0.05
+"""From one publication to the next: of a flood many jobs are published together, and who comes alone need not wait."""
 TOGETHER_MAX = 25
 """Jobs that end in one transaction: few enough that no other writer waits long for the ledger."""
 
@@ -58,8 +59,9 @@ class Decided:
 class Publisher:
     """The thread that publishes; `on_end` hears of the jobs that it is done with, for better or worse."""
 
-    def __init__(self, ledger: Ledger, on_end: Callable[[list[JobRow]], None]) -> None:
+    def __init__(self, ledger: Ledger, spares: Spares, on_end: Callable[[list[JobRow]], None]) -> None:
         self._ledger = ledger
+        self._spares = spares
         self._on_end = on_end
         self._waiting: queue.SimpleQueue[Decided | None] = queue.SimpleQueue()
         self._columns = FeedColumns(ledger)
@@ -78,15 +80,26 @@ class Publisher:
         self._thread.join()
 
     def _publish_on(self) -> None:
+        spaced_until = 0.0
         while first := self._waiting.get():
-            taken = [first]
-            while len(taken) < TOGETHER_MAX and not self._waiting.empty():
-                if (another := self._waiting.get()) is None:
-                    self._waiting.put(None)
-                    break
-                taken.append(another)
+            taken = self._gathered(first, spaced_until)
             self._publish(taken)
+            spaced_until = time.monotonic() + SPACING_SECONDS
             self._on_end([decided.job for decided in taken])
+
+    def _gathered(self, first: Decided, until: float) -> list[Decided]:
+        """With those that have come too, or come until then."""
+        taken = [first]
+        while len(taken) < TOGETHER_MAX:
+            try:
+                another = self._waiting.get(timeout=max(until - time.monotonic(), 0))
+            except queue.Empty:
+                break
+            if another is None:
+                self._waiting.put(None)
+                break
+            taken.append(another)
+        return taken
 
     def _publish(self, taken: list[Decided]) -> None:
         try:
@@ -116,7 +129,7 @@ class Publisher:
     def _finish(self, shown: list[Decided]) -> None:
         """Together, or one by one when there is something wrong with one of them."""
         try:
-            finish(self._ledger, shown, self._columns)
+            finish(self._ledger, shown, self._columns, self._spares)
         except Exception as error:
             self._columns.forget()
             if len(shown) == 1:
@@ -128,14 +141,14 @@ class Publisher:
                 self._finish([decided])
 
 
-def finish(ledger: Ledger, shown: Sequence[Decided], columns: FeedColumns) -> None:
+def finish(ledger: Ledger, shown: Sequence[Decided], columns: FeedColumns, spares: Spares) -> None:
     """What is left of their staging is cleared away, and the jobs end in one transaction.
 
     In this order: once a job has ended it can be requeued, and the next run stages in the same folder.
     """
     for one in shown:
         waiting.remove(one.status_path)
-        clear(one.staging)
+        spares.give(one.staging)
     with ledger.transaction():
         for one in shown:
             jobs.finish(ledger, one.job.id, ending(one.outcome), clock.now(), drop_end(one.outcome))
@@ -164,15 +177,6 @@ def tell(one: Decided) -> None:
         seconds=round(outcome.elapsed_time, 3),
         **known,
     )
-
-
-def clear(staging: Path) -> None:
-    """Nothing is left in it as a rule, and then this is quicker than to look."""
-    with contextlib.suppress(OSError):
-        os.rmdir(staging)
-        os.rmdir(staging.parent)
-        return
-    shutil.rmtree(staging.parent, ignore_errors=True)
 
 
 def drop_end(outcome: Outcome) -> jobs.DropEnd:

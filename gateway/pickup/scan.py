@@ -79,7 +79,7 @@ class Scan:
         """Take the files of drops that have ended out of the inbox, where a kill or an operator has left them."""
         for drop in drops.leaving(self._ledger):
             with holding(drop.name):
-                self._take(take_leaving, drop.id)
+                self._take(take_leaving, drops.get(self._ledger, drop.id))
 
     def walk(self) -> datetime | None:
         """Look into every inbox. When to look again because a local file may be finished then; None for no hurry."""
@@ -123,18 +123,18 @@ class Scan:
             with self._ledger.transaction():
                 for drop in ready:
                     settle(settings, self._ledger, drop, taken)
-            for drop_id in taken.claimed:
-                self._take(take_claimed, drop_id)
+            for drop in taken.claimed:
+                self._take(take_claimed, drop)
             for drop_id in taken.proofs:
-                self._take(take_leaving, drop_id)
+                self._take(take_leaving, drops.get(self._ledger, drop_id))
         return len(taken.claimed)
 
-    def _take(self, take: Callable[[Settings, Ledger, DropRow], None], drop_id: str) -> None:
+    def _take(self, take: Callable[[Settings, Ledger, DropRow], None], drop: DropRow) -> None:
         try:
-            take(self._live.current, self._ledger, drops.get(self._ledger, drop_id))
+            take(self._live.current, self._ledger, drop)
         except OSError as error:
             # It stands in the inbox, and the ledger knows that: its job, or the next scan, takes it.
-            log.warning("file could not be taken out of the inbox yet", drop=drop_id, error=str(error))
+            log.warning("file could not be taken out of the inbox yet", drop=drop.id, error=str(error))
 
 
 def take_claimed(settings: Settings, ledger: Ledger, drop: DropRow) -> None:

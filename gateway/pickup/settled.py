@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -27,7 +27,7 @@ LOOK_AGAIN_SECONDS = 5.0
 class Taken:
     """The drops whose files are to leave the inbox now, once the transaction has committed."""
 
-    claimed: list[str] = field(default_factory=list)
+    claimed: list[DropRow] = field(default_factory=list)
     proofs: list[str] = field(default_factory=list)
 
 
@@ -93,19 +93,19 @@ def settle_data(settings: Settings, ledger: Ledger, drop: DropRow, taken: Taken)
             until = drop.held_until if drop.state == "held" else now + proof_wait(policy)
             holds.hold(ledger, drop, proof.held_for, proof.reason, until)
         return
-    claim(settings, ledger, drop, proof, now)
-    taken.claimed.append(drop.id)
+    taken.claimed.append(claim(settings, ledger, drop, proof, now))
     if proof.beside is not None:
         taken.proofs.append(proof.beside.id)
 
 
-def claim(settings: Settings, ledger: Ledger, drop: DropRow, proof: Proof, now: datetime) -> None:
-    """Queued, job made, claimed; and the marker or checksum that proves it is used up."""
+def claim(settings: Settings, ledger: Ledger, drop: DropRow, proof: Proof, now: datetime) -> DropRow:
+    """Queued, job made, claimed; and the marker or checksum that proves it is used up. Returns what its file needs."""
     drops.queue(ledger, drop.id)
-    jobs.create(ledger, drop, uploader(settings, drop), now)
+    job_id = jobs.create(ledger, drop, uploader(settings, drop), now)
     drops.claim(ledger, drop.id, now, proof=proof.kind, expected_sha256=proof.expected_sha256)
     if proof.beside is not None:
         drops.use_up(ledger, proof.beside, f"shows that {drop.path} is whole", now)
+    return replace(drop, state="claimed", job_id=job_id)
 
 
 def give_up_if_missing(settings: Settings, ledger: Ledger, drop: DropRow) -> bool:

@@ -66,6 +66,10 @@ class Turns:
             ),
         )
 
+    def are_taken(self, *, patient: bool = False) -> bool:
+        """Whether it is nobody's turn, whoever waits."""
+        return not patient and self._running.total() >= self._workers
+
     def begin(self, tenant: str, *, patient: bool = False) -> None:
         self._running[tenant] += not patient
         self._began_at[tenant] = self._worked_at[tenant] = self._now()
@@ -87,7 +91,7 @@ class Turns:
         return spent is not None and spent.wasted > max(spent.used / 2, WASTED_SECONDS_MIN)
 
     def _may_begin(self, tenant: str, others: set[str]) -> bool:
-        if self._running.total() >= self._workers:
+        if self.are_taken():
             return False
         if others and self.wastes(tenant):
             return False

@@ -10,6 +10,7 @@ import polars as pl
 
 from gateway.config import did_you_mean
 from gateway.contracts.codes import CODES, Level
+from gateway.pipeline import few
 from gateway.pipeline.json_text import JsonFault
 from gateway.pipeline.problems import SCHEMA, Problems, shown
 from gateway.pipeline.rows import LINE, ROW
@@ -61,7 +62,7 @@ class Findings:
         listed = [check for check in checks if check.can_break(frame)]
         if not listed:
             return []
-        masks = frame.select(check.broken.fill_null(True).alias(str(at)) for at, check in enumerate(listed))
+        masks = few.select(frame, [check.broken.fill_null(True).alias(str(at)) for at, check in enumerate(listed)])
         broken = []
         for check, mask in zip(listed, masks.iter_columns(), strict=True):
             if len(mask) != frame.height:

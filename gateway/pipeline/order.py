@@ -14,7 +14,7 @@ from gateway.pipeline.drop import Counts
 from gateway.pipeline.findings import none_of
 from gateway.pipeline.report import Facts
 from gateway.pipeline.rows import PLACE, ROW
-from gateway.pipeline.validate import TIME
+from gateway.pipeline.validate import TIME, has_value
 
 KEY = "\x1fkey"
 # By record number, whether a row repeats another one.
@@ -84,6 +84,9 @@ def merge_profiles(frame: pl.DataFrame, contract: Contract) -> pl.DataFrame:
     A row that has several identities goes by the first that the contract names. The merged row takes the place of
     its newest one (C2, C3, B3 to B5).
     """
+    given = [name for name in contract.identity if has_value(frame[name])]
+    if len(given) == 1 and frame[given[0]].n_unique() == frame.height:
+        return frame
     keyed = frame.with_columns(key_of(contract).alias(KEY))
     several = keyed[KEY].is_duplicated()
     if not several.any():

@@ -48,6 +48,8 @@ class Records:
 
     @staticmethod
     def joined(parts: list[Records]) -> Records:
+        if len(parts) == 1:
+            return parts[0]
         return Records(*(np.concatenate([getattr(part, name) for part in parts]) for name in Records.__slots__))
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Collection, Iterator
-from functools import partial
+from functools import cache, partial
 from itertools import groupby
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Literal
 
 import polars as pl
 
@@ -22,6 +23,8 @@ from gateway.pipeline.validate import TIME, has_value
 
 SLICE_ROWS = 50_000
 FEW_ROWS = 5_000
+FEW_VALUES = 2_000
+FEW_TYPES = frozenset({pl.String, pl.Int64})
 # A row as the line that is written.
 RENDERED = "\x1frendered"
 # A spreadsheet runs a cell that begins so as a formula (OWASP, CSV injection), some of them also behind spaces, quotes
@@ -37,15 +40,42 @@ def write_csv(frame: pl.DataFrame, columns: list[str], delimiter: str, path: Pat
 
 
 def append_csv(frame: pl.DataFrame, columns: list[str], delimiter: str, file: IO[bytes], *, header: bool) -> None:
-    append_text(frame.select(columns), file, include_header=header, separator=delimiter, quote_style="necessary")
+    append_text(frame[:, columns], file, include_header=header, separator=delimiter)
 
 
-def append_text(frame: pl.DataFrame, file: IO[bytes], **style: Any) -> None:
+def append_text(
+    frame: pl.DataFrame,
+    file: IO[bytes],
+    *,
+    include_header: bool = True,
+    separator: str = ",",
+    quote_style: Literal["necessary", "never"] = "necessary",
+) -> None:
     """The frame as text; polars' way to write into a file costs more than the writing where there are few rows."""
-    if frame.height <= FEW_ROWS:
-        file.write(frame.write_csv(**style).encode())
+    if frame.height * frame.width <= FEW_VALUES and FEW_TYPES.issuperset(frame.dtypes):
+        written = str if quote_style == "never" else partial(quoted_where_needed, needing_quotes(separator))
+        columns = [["" if value is None else written(value) for value in column] for column in frame.iter_columns()]
+        lines = [separator.join(line) for line in zip(*columns, strict=True)]
+        if include_header:
+            lines.insert(0, separator.join(map(written, frame.columns)))
+        file.write("".join(f"{line}\n" for line in lines).encode())
+    elif frame.height <= FEW_ROWS:
+        text = frame.write_csv(include_header=include_header, separator=separator, quote_style=quote_style)
+        file.write(text.encode())
     else:
-        frame.write_csv(file, **style)
+        frame.write_csv(file, include_header=include_header, separator=separator, quote_style=quote_style)
+
+
+@cache
+def needing_quotes(separator: str) -> re.Pattern[str]:
+    """What a value in quotes has and another one has not. An empty text is no null."""
+    return re.compile(f'[{re.escape(separator)}"\r\n]|^$')
+
+
+def quoted_where_needed(needing: re.Pattern[str], value: object) -> str:
+    """A value as polars writes it with `quote_style="necessary"`."""
+    text = str(value)
+    return '"' + text.replace('"', '""') + '"' if needing.search(text) else text
 
 
 def write_ndjson(

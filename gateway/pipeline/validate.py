@@ -14,7 +14,7 @@ from ua_parser import parse as parse_user_agent
 from gateway.contracts import Contract, times, value_types
 from gateway.contracts.date_formats import DATE_HEADER
 from gateway.contracts.value_types import FEW
-from gateway.pipeline import damage, json_columns
+from gateway.pipeline import damage, few, json_columns
 from gateway.pipeline.damage import IdTallies
 from gateway.pipeline.findings import Check, Findings
 from gateway.pipeline.json_text import DEPTH_MAX
@@ -105,7 +105,7 @@ def validated(rows: Rows, terms: Terms) -> Validated:
             pl.when(markers[name]).then(pl.lit(terms.null_marker)).otherwise(pl.col(name)).alias(name)
             for name in markers.columns
         )
-    refused = rows.broken.select(*PLACE)
+    refused = rows.broken[:, list(PLACE)]
     if findings.rejected.any():
         refused = pl.concat([refused, frame.filter(findings.rejected).select(*PLACE)]).sort(ROW)
         frame = frame.filter(~findings.rejected)
@@ -121,7 +121,7 @@ def without_blanks(frame: pl.DataFrame, terms: Terms) -> pl.DataFrame:
     maybe = maybe_blank(frame, names)
     solid = [pl.when(pl.col(name).str.strip_chars() != "").then(pl.col(name)).alias(name) for name in maybe]
     if missing or solid:
-        frame = frame.with_columns(*solid, *missing)
+        frame = few.with_columns(frame, [*solid, *missing])
     names += [column.meta.output_name() for column in missing]
     for keep in contract.keep:
         ignored = [name for name in names if name not in keep.columns and has_value(frame[name])]
@@ -226,16 +226,21 @@ def with_normal_forms(frame: pl.DataFrame, rules: Rules, findings: Findings, tal
     both = frame.hstack([frame[name].alias(RAW + name) for name in rules.columns])
     empty = {time.name for time in rules.times if time.is_read and not has_value(frame[time.name])}
     forms = {name: form for name, form in rules.forms.items() if has_value(frame[name])}
-    both = both.with_columns(
-        *(form.alias(name) for name, form in forms.items()),
-        *(pl.lit(None, dtype=times.UTC_MICROSECONDS).alias(name) for name in empty),
+    both = few.with_columns(
+        both,
+        [
+            *(form.alias(name) for name, form in forms.items()),
+            *(pl.lit(None, dtype=times.UTC_MICROSECONDS).alias(name) for name in empty),
+        ],
     )
     tallies.add(rules.times, both)
     dropped: dict[str, pl.Series] = {}
     for check, mask in findings.apply(both, rules.checks):
         if check.drops_value:
             dropped[check.column] = dropped.get(check.column, mask) | mask
-    kept = both.select(frame.columns)
+    kept = both[:, frame.columns]
+    if not dropped:
+        return kept
     return kept.with_columns(pl.when(~mask).then(pl.col(name)).alias(name) for name, mask in dropped.items())
 
 
@@ -270,6 +275,8 @@ def family(agent: str, take: str) -> str | None:
 def with_time(frame: pl.DataFrame, terms: Terms, findings: Findings) -> pl.DataFrame:
     """TIME, and the stored form of time columns; events must lie within the retention and not in the future (F25)."""
     contract = terms.contract
+    if not any(column.type in ("iso_time", "unix_time") for column in contract.columns):
+        return frame
     as_of = pl.lit(terms.as_of.replace(tzinfo=None), dtype=times.UTC_MICROSECONDS)
     forms: list[pl.Expr] = []
     checks: list[Check] = []

@@ -113,7 +113,7 @@ CLAIMED = (
     Point("the claim is committed", "put", "before", SCAN, "take_file"),
     Point("the file is linked into the work folder", "put", "after", CLAIM, "os.link", inside="link_and_unlink"),
     Point("the file is unlinked from the inbox", "put", "after", CLAIM, "os.unlink", inside="link_and_unlink"),
-    Point("a file of a local program is known", "local", "after", "gateway.pickup.local", "landings.record_landing"),
+    Point("a file of a local program is known", "local", "after", "gateway.pickup.local", "landings.record_behind"),
 )
 
 HELD = (
@@ -168,8 +168,8 @@ PUBLISHED = (
     Point("all results but the report are visible", "put", "after", PUBLISH, "os.rename", inside="move", nth=4),
     Point("the report is visible", "put", "after", PUBLISH, "os.rename", inside="move", nth=5),
     Point("the end is not committed", "put", "after", JOBS, "drops.finish"),
-    Point("the end is committed", "put", "before", PUBLICATION, "clear"),
-    Point("the staging folder is cleaned", "put", "after", PUBLICATION, "clear"),
+    Point("the end is committed", "put", "before", PUBLICATION, "Spares.give"),
+    Point("the staging folder is cleaned", "put", "after", PUBLICATION, "Spares.give"),
 )
 
 CRASHES = (

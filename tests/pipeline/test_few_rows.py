@@ -1,0 +1,81 @@
+"""Few rows are read and written by shorter ways, which give what polars' own ways give."""
+
+from __future__ import annotations
+
+import io
+from typing import Literal
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gateway.contracts.value_types import FEW
+from gateway.pipeline import few
+from gateway.pipeline.results import append_text
+from gateway.pipeline.rows import SPLIT_BYTES_MAX, fields, split_fields
+
+DELIMITERS = st.sampled_from(",;\t|")
+UNQUOTED = st.text(st.sampled_from("ab ,;|\té\ufeff#\\'\x0b\u2028"), max_size=4)
+Style = Literal["necessary", "never"]
+STYLES: list[Style] = ["necessary", "never"]
+WRITTEN = st.none() | st.text(st.sampled_from('ab",;\n\r é\u2028'), max_size=5)
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data(), delimiter=DELIMITERS, width=st.integers(1, 3))
+def test_records_without_quotes_are_split_as_polars_reads_them(data: st.DataObject, delimiter: str, width: int) -> None:
+    value = UNQUOTED.map(lambda text: text.replace(delimiter, "x"))
+    ends = st.sampled_from(["\n", "\r\n"])
+    record = st.tuples(st.lists(value, min_size=width, max_size=width).map(delimiter.join), ends)
+    # Blank records and a byte-order mark at the start do not come here.
+    records = data.draw(st.lists(record.filter(lambda one: one[0].strip() and one[0][0] != "\ufeff"), min_size=1))
+    text = "".join(line + end for line, end in records)
+    schema = {f"column {at}": pl.String for at in range(width)}
+    read = pl.read_csv(text.encode(), has_header=False, schema=schema, infer_schema=False, separator=delimiter)
+    assert split_fields(text, schema, delimiter).equals(read)
+
+
+@pytest.mark.parametrize("repeats", [1, SPLIT_BYTES_MAX])
+@pytest.mark.parametrize(
+    ("body", "rows"),
+    [
+        (b"a,b\n,\nc,d\n", [("a", "b"), (None, None), ("c", "d")]),
+        (b'a,""\n"b,c",d\r\n', [("a", ""), ("b,c", "d")]),
+        (b"\xef\xbb\xbfa,b\n", None),
+    ],
+)
+def test_the_fields_are_the_same_in_a_short_body_and_a_long_one(
+    body: bytes, rows: list[tuple[str | None, ...]] | None, repeats: int
+) -> None:
+    found = fields(body * repeats, ["x", "y"], ",").rows()
+    assert found[: len(rows or ())] == (rows or [])
+    assert found[0] == fields(body, ["x", "y"], ",").row(0)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    rows=st.lists(st.tuples(st.none() | st.integers(-(2**63), 2**63 - 1), WRITTEN, WRITTEN), max_size=12),
+    names=st.lists(st.text(st.sampled_from('ab",;\n\r é'), max_size=5), min_size=3, max_size=3, unique=True),
+    separator=DELIMITERS,
+    header=st.booleans(),
+    style=st.sampled_from(STYLES),
+    width=st.integers(1, 3),
+)
+def test_few_values_are_written_as_polars_writes_them(
+    rows: list[tuple[object, ...]], names: list[str], separator: str, header: bool, style: Style, width: int
+) -> None:
+    schema = dict(zip(names, (pl.Int64, pl.String, pl.String), strict=True))
+    frame = pl.DataFrame(rows, schema=schema, orient="row")[names[-width:]]
+    file = io.BytesIO()
+    append_text(frame, file, include_header=header, separator=separator, quote_style=style)
+    written = frame.write_csv(include_header=header, separator=separator, quote_style=style)
+    assert file.getvalue().decode() == written
+
+
+@pytest.mark.parametrize("height", [0, 1, FEW, FEW + 1])
+def test_expressions_give_the_same_over_few_rows_and_many(height: int) -> None:
+    frame = pl.DataFrame({"a": range(height)}, schema={"a": pl.Int64})
+    doubled = [(pl.col("a") * 2).alias("a"), (pl.col("a") + 1).alias("b")]
+    assert few.select(frame, doubled).equals(frame.select(doubled))
+    assert few.with_columns(frame, doubled).equals(frame.with_columns(doubled))
