@@ -30,13 +30,13 @@ class Spares:
         """At start: find those that an earlier process left, and remove what is not empty."""
         with contextlib.suppress(FileNotFoundError):
             for name in os.listdir(self._folder):
-                if os.listdir(self._folder / name) == [FIRST_TRY] and not os.listdir(self._folder / name / FIRST_TRY):
+                if os.listdir(self._folder / name) == [FIRST_TRY] and not has_files(self._folder / name):
                     self._free.append(name)
                 else:
                     shutil.rmtree(self._folder / name, ignore_errors=True)
 
     def take(self, staging: Path) -> None:
-        """Make the staging folder of a try, an empty one, in place of those of earlier tries."""
+        """Make the staging folder of a try, one without files, in place of those of earlier tries."""
         if staging.name == FIRST_TRY and self._moves_in(staging.parent):
             return
         # With what a try before left that was killed, which may be several times the drop.
@@ -44,15 +44,16 @@ class Spares:
         staging.mkdir(parents=True)
 
     def give(self, staging: Path) -> None:
-        """The job of that staging folder needs it no more, nor what is left in it: nothing as a rule."""
+        """The job of that staging folder needs it no more, nor what is left there of what the store has got."""
         try:
-            if staging.name == FIRST_TRY and len(self._free) < SPARES_MAX and not os.listdir(staging):
+            if staging.name == FIRST_TRY and len(self._free) < SPARES_MAX:
+                remove_files(staging)
                 name = staging.parent.parent.name
                 os.rename(staging.parent, self._folder / name)
                 self._free.append(name)
                 return
         except OSError:
-            # It is gone already, or there is one of that name.
+            # It is gone already, or has more than folders of files, or there is one of that name.
             pass
         shutil.rmtree(staging.parent, ignore_errors=True)
 
@@ -69,3 +70,18 @@ class Spares:
             self._free.append(name)
             return False
         return True
+
+
+def has_files(folder: Path) -> bool:
+    return any(files for _, _, files in os.walk(folder))
+
+
+def remove_files(staging: Path) -> None:
+    """Those in the folder and in the folders in it, which stay: each next job that brings something needs them too."""
+    with os.scandir(staging) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                for name in os.listdir(entry):
+                    os.unlink(os.path.join(entry, name))
+            else:
+                os.unlink(entry)

@@ -6,7 +6,6 @@ a real job does: so it can be done again after a kill.
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING
 from gateway.pipeline import dry_run
 from gateway.pipeline.drop import Contributed, Drop, Outcome
 from gateway.pipeline.result_form import errors_max
-from gateway.pipeline.settle import FOLDER, SETTLED, Settling
+from gateway.pipeline.settle import FOLDER, SETTLED, Settling, empty_folder
 
 if TYPE_CHECKING:
     from gateway.store import Contribution, Facts, TenantStore
@@ -33,8 +32,7 @@ def rehearsed(drop: Drop, staging: Path, outcome: Outcome, store: TenantStore | 
     if store is not None:
         facts, waits_for = asked(store, contribution(drop, staging, outcome), staging)
         told = dry_run.asked_about(drop, brought, facts, waits_for)
-    shutil.rmtree(staging / SETTLED, ignore_errors=True)
-    (staging / SETTLED).mkdir()
+    empty_folder(staging / SETTLED)
     rejecting = drop if brought.unknown_identity == "reject" else None
     settling = Settling(staging, outcome, facts or Facts(drop.job_id), rejecting)
     settling.content["rehearsal"] = told

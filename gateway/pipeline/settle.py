@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from functools import partial
@@ -64,9 +63,15 @@ def settled(staging: Path, outcome: Outcome, facts: Facts, rejecting: Drop | Non
 
     `rejecting` is the drop where events of unknown identities are rejected.
     """
-    shutil.rmtree(staging / SETTLED, ignore_errors=True)
-    (staging / SETTLED).mkdir()
+    empty_folder(staging / SETTLED)
     return Settling(staging, outcome, facts, rejecting).settled()
+
+
+def empty_folder(folder: Path) -> None:
+    """The folder, without the files that a try before this one has left."""
+    folder.mkdir(exist_ok=True)
+    for path in folder.iterdir():
+        path.unlink()
 
 
 class Settling:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,11 +86,12 @@ class TenantStore:
             all_facts[at].leave_out(strangers, held=contributions[at].unknown_identity == "hold")
         jobs = [one for one, told in zip(contributions, all_facts, strict=True) if told.goes]
         facts = [told for told in all_facts if told.goes]
-        place = Path(tempfile.mkdtemp(prefix="store-", dir=scratch))
+        # It is made by whoever has much to lay down there.
+        place = Path(scratch or tempfile.gettempdir()) / f"store-{uuid.uuid4()}"
         try:
             changes = self._changes(sequence, jobs, facts, place, write=write)
         finally:
-            shutil.rmtree(place)
+            shutil.rmtree(place, ignore_errors=True)
         repeated = any(table.has(sequence) for table in self.tables)
         return Prepared(sequence, {one.job: one for one in all_facts}, changes, repeated)
 

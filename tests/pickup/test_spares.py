@@ -36,11 +36,22 @@ def test_the_folder_of_a_job_that_has_ended_is_the_next_ones(spool: Path) -> Non
 def test_what_is_left_in_a_folder_goes_with_it(spool: Path) -> None:
     spares = Spares(spool / "spare")
     spares.take(staging(spool, "a"))
-    (staging(spool, "a") / "left.csv").touch()
+    for name in ("store/told.json", "settled/errors.csv", "left.csv"):
+        (staging(spool, "a") / name).parent.mkdir(exist_ok=True)
+        (staging(spool, "a") / name).touch()
     spares.give(staging(spool, "a"))
     assert not staging(spool, "a").parent.exists()
     spares.take(staging(spool, "b"))
-    assert list(staging(spool, "b").iterdir()) == []
+    assert sorted(path.name for path in staging(spool, "b").rglob("*")) == ["settled", "store"]
+
+
+def test_a_folder_with_more_than_folders_of_files_is_removed(spool: Path) -> None:
+    spares = Spares(spool / "spare")
+    spares.take(staging(spool, "a"))
+    (staging(spool, "a") / "pieces" / "deep").mkdir(parents=True)
+    spares.give(staging(spool, "a"))
+    assert not staging(spool, "a").parent.exists()
+    assert list((spool / "spare").iterdir()) == []
 
 
 def test_a_job_that_runs_again_finds_nothing_of_its_tries_before(spool: Path) -> None:
@@ -58,8 +69,9 @@ def test_a_job_that_runs_again_finds_nothing_of_its_tries_before(spool: Path) ->
 
 
 def test_the_next_process_takes_what_is_empty_and_removes_the_rest(spool: Path) -> None:
-    for name in ("empty/1", "full/1/file", "other/2", "none"):
+    for name in ("empty/1/store", "full/1/store", "other/2", "none"):
         (spool / "spare" / name).mkdir(parents=True)
+    (spool / "spare" / "full" / "1" / "store" / "told.json").touch()
     spares = Spares(spool / "spare")
     spares.collect()
     assert [path.name for path in (spool / "spare").iterdir()] == ["empty"]
