@@ -52,7 +52,7 @@ def leave(out: Staging, content: Mapping[str, Any], problems: Problems, histogra
     }
     # The folder has what the store gets, so it is there.
     with (out.folder / FOLDER / TOLD).open("w", encoding="utf-8") as file:
-        json.dump(told, file, ensure_ascii=False)
+        file.write(json.dumps(told, ensure_ascii=False))
         file.flush()
         os.fsync(file.fileno())
     sync_folder(out.folder / FOLDER)

@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import polars as pl
 
 TableName = Literal["profiles", "companies", "events"]
@@ -88,12 +89,18 @@ class Brought:
         return self._people[table]
 
     def _read(self, table: TableName) -> Iterator[Part]:
-        alike: dict[tuple[str, ...], list[pl.DataFrame | pl.LazyFrame]] = {}
+        alike: dict[tuple[str, ...], list[tuple[int, pl.DataFrame | pl.LazyFrame]]] = {}
         for at, one in enumerate(self.contributions):
             if (rows := one.rows(table)) is not None:
                 columns = rows.columns if isinstance(rows, pl.DataFrame) else rows.collect_schema().names()
-                alike.setdefault(tuple(columns), []).append(rows.with_columns(at=pl.lit(at, pl.Int32)))
-        for names, frames in alike.items():
-            few = [rows for rows in frames if isinstance(rows, pl.DataFrame)]
-            together = pl.concat(few).lazy() if len(few) == len(frames) else pl.concat(rows.lazy() for rows in frames)
-            yield Part(together, [*names], together.select(pl.len()).collect().item())
+                alike.setdefault(tuple(columns), []).append((at, rows))
+        for names, found in alike.items():
+            few = [(at, rows) for at, rows in found if isinstance(rows, pl.DataFrame)]
+            if len(few) == len(found):
+                # A column for all of them: one for each of many small jobs takes longer than all else.
+                counts = [rows.height for _, rows in few]
+                places = pl.Series("at", np.repeat([at for at, _ in few], counts), dtype=pl.Int32)
+                yield Part(pl.concat(rows for _, rows in few).with_columns(places).lazy(), [*names], sum(counts))
+            else:
+                together = pl.concat(rows.lazy().with_columns(at=pl.lit(at, pl.Int32)) for at, rows in found)
+                yield Part(together, [*names], together.select(pl.len()).collect().item())
