@@ -97,11 +97,13 @@ class Tenant:
         (folder / "original").write_bytes(content)
         loaded = contracts.load(contract) if isinstance(contract, str) else contract
         of_drop: dict[str, Any] = {key: given.pop(key) for key in list(given) if key in Drop.__slots__}
-        usual: dict[str, Any] = {"tenant": "acme", "feed": loaded.name, "generation": 1, "uploaded_by": None}
+        usual: dict[str, Any] = {
+            "tenant": "acme", "feed": loaded.name, "generation": 1, "uploaded_by": None, "for_store": True,
+        }  # fmt: skip
         drop = Drop(
             job_id=f"0190f0f0-0000-7000-8000-{self.jobs:012}", name=name, path=folder / "original",
             sha256=hashlib.sha256(content).hexdigest(), as_of=as_of or AS_OF + timedelta(minutes=self.jobs),
-            contract=loaded, policy=FeedSettings(contract=loaded.name, **given), for_store=True, **(usual | of_drop),
+            contract=loaded, policy=FeedSettings(contract=loaded.name, **given), **(usual | of_drop),
         )  # fmt: skip
         return Staged(drop, outcome_of(drop, folder / "out"), folder / "out")
 
