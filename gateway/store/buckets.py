@@ -10,7 +10,8 @@ in one row of one file, be it a recent one or its leaf.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
+from itertools import count
 from zlib import crc32
 
 import polars as pl
@@ -41,6 +42,11 @@ def children(bucket: int, factor: int) -> list[int]:
     """The buckets that together hold what this one holds, `factor` of them (a power of two)."""
     size = size_of(bucket)
     return [factor * size + bucket - size + at * size for at in range(factor)]
+
+
+def free(buckets: Collection[int]) -> Iterator[int]:
+    """Numbers for further recent files: the greatest that none of these has, so that they are used again."""
+    return (-number for number in count(1) if -number not in buckets)
 
 
 def factor_for(rows: int, rows_max: int) -> int:

@@ -18,7 +18,7 @@ import polars as pl
 from deltalake.transaction import AddAction
 
 from gateway.store import gathered
-from gateway.store.buckets import BUCKET_ROWS_MAX, bucket_of, factor_for, hashes, size_of
+from gateway.store.buckets import BUCKET_ROWS_MAX, bucket_of, factor_for, free, hashes, size_of
 from gateway.store.contribution import KEY, Brought, Contribution, TableName
 from gateway.store.facts import Facts
 from gateway.store.gathered import Gathered, Measured, measured
@@ -62,7 +62,7 @@ class Identities:
         self.files = index.files
         self.buckets = set(self.files["bucket"])
         self.leaves = [bucket for bucket in self.buckets if bucket > 0]
-        self.newest = min(0, *self.buckets, 0) - 1
+        self.newest = next(free(self.buckets))
         """The bucket of a further recent file."""
         self.jobs = jobs_of(brought.contributions)
         self._arrived: list[pl.DataFrame] = []

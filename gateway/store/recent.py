@@ -11,7 +11,7 @@ from pathlib import Path
 
 import polars as pl
 
-from gateway.store.buckets import BUCKET_ROWS_MAX
+from gateway.store.buckets import BUCKET_ROWS_MAX, free
 from gateway.store.contribution import Brought
 from gateway.store.identities import Identities
 from gateway.store.index import Index
@@ -53,9 +53,9 @@ def put_together(index: Index, small: pl.DataFrame) -> None:
     with table.place.reached("read"):
         rows = table.scan(small["path"]).collect()
     change = Change(table.version, replaced=set(small["bucket"].cast(pl.String)))
-    newest = min(recent(index)["bucket"])
-    for number, part in enumerate(rows.iter_slices(BUCKET_ROWS_MAX), 1):
-        change.added.append(index.write(part, newest - number, last_sequence(table)))
+    stay = set(recent(index)["bucket"]) - set(small["bucket"])
+    for number, part in zip(free(stay), rows.iter_slices(BUCKET_ROWS_MAX), strict=False):
+        change.added.append(index.write(part, number, last_sequence(table)))
     table.rewrite(change)
 
 

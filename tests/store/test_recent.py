@@ -140,7 +140,7 @@ def test_upkeep_puts_small_files_together_and_many_people_into_their_buckets(
     schedule.keep_up(stored.store, NOW)
     assert contents(stored.store) == before
     assert {bucket: len(names) for bucket, names in files(stored).items()} == {1: 7}
-    assert stored.store.companies.files()["partition"].to_list() == ["-4"]
+    assert stored.store.companies.files()["partition"].to_list() == ["-1"]
 
 
 def test_the_log_says_that_no_data_changed_when_people_are_moved_and_commits_stay_known(
