@@ -289,7 +289,9 @@ def get(ledger: Ledger, job_id: str) -> JobRow:
 def drop_of(ledger: Ledger, job_id: str) -> str:
     """The id of its drop."""
     found = ledger.row("SELECT drop_id FROM jobs WHERE id = ?", (job_id,))
-    return str(found["drop_id"]) if found else ""
+    if found is None:
+        raise LedgerError(f"the ledger has no job {job_id}")
+    return str(found["drop_id"])
 
 
 def find(ledger: Ledger, prefix: str) -> JobRow:

@@ -29,8 +29,8 @@ BATCH_ROWS = 1_000_000
 class Index:
     """Of one table. A fingerprint has 64 bits, with a seed that is new in each process.
 
-    Somebody unknown who has the same as somebody known, as by chance one in 10^12 has, counts as known when events are
-    taken or not. Nothing else comes of it, since whatever is changed is read.
+    By chance one unknown identity in 10^12 has the same as a stored one: its events then count as those of somebody
+    known. Nothing else comes of it, since whatever is changed is read.
     """
 
     def __init__(self, table: Table) -> None:
@@ -88,8 +88,8 @@ class Index:
         prints, everybody = self._prints(people), np.arange(people.height)
         is_known = np.zeros(people.height, dtype=bool)
         paths = []
-        for path, bucket in asked.select("path", "bucket").iter_rows():
-            places = homes.get(bucket, everybody)
+        for path, number in asked.select("path", "bucket").iter_rows():
+            places = homes.get(number, everybody)
             has = is_in(self._kept[path], prints[places])
             if has.any():
                 paths.append(path)

@@ -62,7 +62,7 @@ class Table:
         self._delta: DeltaTable | None = None
         self._files: tuple[int, pl.DataFrame] | None = None
         self._last: tuple[int, int | None] = -1, None
-        self._log_changed_at = 0
+        self._log_changed_at: int | None = None
         self._summed_up_at = 0
         self.refresh()
 
@@ -85,8 +85,11 @@ class Table:
         """See what has been committed since."""
         with self.place.reached("open"):
             if self._delta is not None:
-                if self._log_has_changed():
+                changed_at = self._log_change()
+                # Two changes can have the same time; then the next entry is there.
+                if changed_at is None or changed_at != self._log_changed_at or self._has_next_entry():
                     self._delta.update_incremental()
+                    self._log_changed_at = changed_at
                 return
             drop_torn_entry(self.place.folder)
             options = dict(self.place.options) or None
@@ -94,14 +97,14 @@ class Table:
                 self._delta = DeltaTable(self.place.url, storage_options=options)
                 self._summed_up_at = self.version - self.version % CHECKPOINT_EVERY
 
-    def _log_has_changed(self) -> bool:
-        """Whether somebody may have committed since this was asked last: on a disk that costs a look at a folder."""
-        if (folder := self.place.folder) is None:
-            return True
-        history = folder / "_delta_log"
-        before, self._log_changed_at = self._log_changed_at, history.stat().st_mtime_ns
-        # Two changes can have the same time; then the next entry is there.
-        return before != self._log_changed_at or (history / f"{self.version + 1:020d}.json").exists()
+    def _log_change(self) -> int | None:
+        """When somebody committed last, by the folder of the log: a look at it is quick. None where it is elsewhere."""
+        folder = self.place.folder
+        return None if folder is None else (folder / "_delta_log").stat().st_mtime_ns
+
+    def _has_next_entry(self) -> bool:
+        folder = self.place.folder
+        return folder is not None and (folder / "_delta_log" / f"{self.version + 1:020d}.json").exists()
 
     @property
     def last_sequence(self) -> int | None:

@@ -48,7 +48,7 @@ class TenantStore:
         self.attributes, self.profiles, self.companies, self.events = (
             Table(self.place.below(shape.name), shape) for shape in (ATTRIBUTE_NAMES, PROFILES, COMPANIES, EVENTS)
         )
-        self.people, self.firms = Index(self.profiles), Index(self.companies)
+        self.profile_index, self.company_index = Index(self.profiles), Index(self.companies)
         self._newest = Newest(self.events)
         self._names: tuple[int, frozenset[tuple[str, str]]] | None = None
 
@@ -60,7 +60,7 @@ class TenantStore:
     @property
     def indexes(self) -> tuple[Index, Index]:
         """Who is stored, in memory."""
-        return self.people, self.firms
+        return self.profile_index, self.company_index
 
     def refresh(self) -> None:
         """See what has been committed since."""
@@ -82,7 +82,7 @@ class TenantStore:
         """
         self.refresh()
         all_facts = [Facts(one.job) for one in contributions]
-        for at, strangers in left_out(contributions, self.people, self.firms).items():
+        for at, strangers in left_out(contributions, *self.indexes).items():
             all_facts[at].leave_out(strangers, held=contributions[at].unknown_identity == "hold")
         jobs = [one for one, told in zip(contributions, all_facts, strict=True) if told.goes]
         facts = [told for told in all_facts if told.goes]
@@ -101,7 +101,7 @@ class TenantStore:
         brought = Brought(jobs)
         names: dict[tuple[str, str], int] = {}
         changes: dict[str, Change] = {}
-        tables: dict[TableName, Index] = {"profiles": self.people, "companies": self.firms}
+        tables: dict[TableName, Index] = {"profiles": self.profile_index, "companies": self.company_index}
         for name, index in tables.items():
             if brought.count(name) and not index.table.has(sequence):
                 identities = Identities(index, brought, facts, sequence, write=write)
@@ -109,7 +109,7 @@ class TenantStore:
                 names |= {(name, attribute): at for attribute, at in identities.names.items()}
         if brought.count("events") and not self.events.has(sequence):
             events = Events(self.events, brought, facts, self._newest)
-            changes["events"] = events.resolve(self.people, self.firms, sequence, write=write)
+            changes["events"] = events.resolve(*self.indexes, sequence=sequence, write=write)
         if not self.attributes.has(sequence) and names:
             new = self._new_names(names, jobs, facts)
             changes = {"attributes": self._named(new, sequence, write=write), **changes}

@@ -68,7 +68,7 @@ def test_growth_changes_no_row_and_splits_only_what_is_touched(
     plain = new_store("plain")
     for drop in drops:
         plain.commit(drop)
-        recent.put_in_place(plain.store.people)
+        recent.put_in_place(plain.store.profile_index)
     plain.store.refresh()
     assert plain.store.profiles.files()["partition"].to_list() == ["1"]
 

@@ -86,7 +86,7 @@ def test_it_makes_no_difference_where_people_are_and_when_they_are_moved(
             with limits(chance):
                 assert [seen(one) for one in moved.commit(*drops)] == [seen(one) for one in told]
                 if chance.random() < 0.6:
-                    recent.tidy(moved.store.people)
+                    recent.tidy(moved.store.profile_index)
                     moved.store.refresh()
                 if chance.random() < 0.3:
                     moved.store = TenantStore(f"{folder}/moved", "acme")
@@ -162,7 +162,7 @@ def test_the_log_says_that_no_data_changed_when_people_are_moved_and_commits_sta
 def test_a_move_that_a_power_cut_tore_is_as_if_it_had_not_been(stored: Stored, jobs: Jobs) -> None:
     stored.commit(jobs(people("ann", "bob")))
     before = contents(stored.store)
-    recent.put_in_place(stored.store.people)
+    recent.put_in_place(stored.store.profile_index)
     stored.store.refresh()
     [path] = stored.store.profiles.files()["path"]
     folder = stored.store.profiles.place.folder
@@ -177,7 +177,7 @@ def test_people_in_recent_files_are_known_and_found(
 ) -> None:
     monkeypatch.setattr(index, "ROWS_MAX", kept)
     stored.commit(jobs(people("ann")))
-    recent.put_in_place(stored.store.people)
+    recent.put_in_place(stored.store.profile_index)
     stored.commit(jobs(people("bob")))
     assert set(files(stored)) == {1, -1}
     events = [Event("ann"), Event("bob"), Event("cyd")]
@@ -190,11 +190,11 @@ def test_the_index_forgets_files_that_are_gone(stored: Stored, jobs: Jobs, monke
     monkeypatch.setattr(recent, "SMALL_FILES_MAX", 0)
     for name in ("ann", "bob", "cyd"):
         stored.commit(jobs(people(name)))
-        recent.tidy(stored.store.people)
+        recent.tidy(stored.store.profile_index)
         stored.store.refresh()
     stored.commit(jobs(people("ann", minutes=5)))
-    assert stored.store.people.files.height == 1
-    assert stored.store.people.bytes == 3 * 8
+    assert stored.store.profile_index.files.height == 1
+    assert stored.store.profile_index.bytes == 3 * 8
 
 
 def test_what_another_process_commits_is_seen(
