@@ -14,7 +14,7 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import get_context, parent_process
@@ -22,7 +22,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from gateway.allowance import UNLIMITED, Allowance
-from gateway.errors import GatewayError, WorkerDied
+from gateway.errors import DropRefused, GatewayError, WorkerDied
 from gateway.pipeline.drop import Drop, Outcome, Suspect
 
 SPAWN = get_context("spawn")
@@ -39,6 +39,9 @@ GARBAGE_OBJECTS = 100_000
 # Polars' allocator keeps freed memory for some seconds: a job that takes it back from the system for each chunk
 # spends a fifth of its time on page faults.
 ALLOCATOR = {"_RJEM_MALLOC_CONF": "dirty_decay_ms:5000,muzzy_decay_ms:5000"}
+
+TOGETHER_SECONDS = 0.25
+"""Of several jobs that a worker has got at once none begins later than this: they were not as short as they looked."""
 
 Progress = Callable[[str], None]
 
@@ -59,6 +62,20 @@ class Crash:
     """What a worker sends when the pipeline raised."""
 
     where: str
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One job for a worker; `on_progress` hears how it goes."""
+
+    drop: Drop
+    staging: Path
+    on_progress: Progress = lambda word: None
+
+
+Answer = Outcome | Suspect | DropRefused | WorkerDied | PipelineCrashed
+"""What became of a task. It took more memory or time than a job may (DropRefused), the worker ended before its outcome
+came (WorkerDied), `Engine.stop` ended it (EngineStopped), or the pipeline raised (PipelineCrashed)."""
 
 
 class Engine:
@@ -108,26 +125,30 @@ class Engine:
                 worker.wait_until_ready()
             self._idle_of(worker.patient).put(worker)
 
-    def run(self, drop: Drop, staging: Path, on_progress: Progress, *, patient: bool = False) -> Outcome | Suspect:
-        """Run one job in a worker, or in the patient one; waits for an idle one.
+    def run(self, tasks: Sequence[Task], *, patient: bool = False) -> list[Answer]:
+        """Run jobs in one worker, or in the patient one, one after the other; waits for an idle one.
 
-        Raises DropRefused when the drop took more memory or time than a job may, WorkerDied when the worker ended
-        before the outcome came, EngineStopped when `stop` ended it, and PipelineCrashed when the pipeline raised.
+        The answers, in the order of the tasks. The last tasks have none if they were not begun: a worker ended before
+        it came to them, or those before them had taken TOGETHER_SECONDS. The first one has an answer.
         """
         idle = self._idle_of(patient)
         worker = idle.get()
+        answers: list[Answer] = []
         try:
             if not worker.is_alive():
                 worker = self._replace(worker)
-            outcome = worker.run(drop, staging, on_progress, self._allowance)
-        except PipelineCrashed:
-            idle.put(worker)
-            raise
+            worker.run(tasks, answers.append, self._allowance)
+        except (DropRefused, WorkerDied) as ended:
+            answers.append(ended)
+            try:
+                worker = self._replace(worker)
+            except EngineStopped as stopped:
+                return [*answers[:-1], stopped]
         except BaseException:
             idle.put(self._replace(worker))
             raise
         idle.put(worker)
-        return outcome
+        return answers
 
     def stop(self) -> None:
         """End every worker at once, also those at work."""
@@ -186,23 +207,32 @@ class Worker:
     def is_alive(self) -> bool:
         return self._process.is_alive()
 
-    def run(self, drop: Drop, staging: Path, on_progress: Progress, allowance: Allowance) -> Outcome | Suspect:
-        """Raises DropRefused for a job that takes more than the allowance; this worker is then still at it."""
+    def run(self, tasks: Sequence[Task], take: Callable[[Answer], None], allowance: Allowance) -> None:
+        """`take` gets the answers as they come. Raises DropRefused for a job that takes more than the allowance; this
+        worker is then still at it."""
         self.wait_until_ready()
         try:
-            self._pipe.send((drop, staging))
+            self._pipe.send([(task.drop, task.staging) for task in tasks])
         except OSError as error:
             raise WorkerDied("the worker process ended before the job began") from error
+        for task in tasks:
+            answer = self._answer(task.on_progress, allowance)
+            if answer is None:
+                return
+            take(answer)
+
+    def _answer(self, on_progress: Progress, allowance: Allowance) -> Answer | None:
+        """What came of the job that the worker is at; None when it begins no further one."""
         began = time.monotonic()
         while True:
             while not self._pipe.poll(LOOK_SECONDS):
                 allowance.check(self.pid, time.monotonic() - began)
                 on_progress(LASTS)
             answer = self._receive()
-            if isinstance(answer, Outcome | Suspect):
-                return answer
             if isinstance(answer, Crash):
-                raise PipelineCrashed(answer.where)
+                return PipelineCrashed(answer.where)
+            if not isinstance(answer, str):
+                return answer
             on_progress(answer)
 
     def end(self) -> None:
@@ -210,9 +240,9 @@ class Worker:
         self._process.kill()
         self._process.join()
 
-    def _receive(self) -> Outcome | Suspect | Crash | str:
+    def _receive(self) -> Outcome | Suspect | Crash | str | None:
         try:
-            answer: Outcome | Suspect | Crash | str = self._pipe.recv()
+            answer: Outcome | Suspect | Crash | str | None = self._pipe.recv()
         except (EOFError, OSError) as error:
             self._process.join()
             raise WorkerDied(f"the worker process ended in the middle ({self._how_it_ended()})") from error
@@ -236,7 +266,6 @@ def work(pipe: Connection, niceness: int) -> None:
     # Nothing of what is imported becomes garbage, and to look for it costs a tenth of the time.
     gc.disable()
     # Only here: the gateway that starts this process does without polars.
-    from gateway.pipeline.process import process
     from gateway.pipeline.warm import warm_up
 
     warm_up()
@@ -247,15 +276,26 @@ def work(pipe: Connection, niceness: int) -> None:
     pipe.send(READY)
     while True:
         try:
-            drop, staging = pipe.recv()
+            tasks = pipe.recv()
         except (EOFError, ConnectionError):
             return
-        answer: Outcome | Suspect | Crash
-        try:
-            answer = process(drop, staging, pipe.send)
-        except Exception as error:
-            answer = Crash(where_it_was_raised(error))
-        pipe.send(answer)
+        began = time.monotonic()
+        for place, (drop, staging) in enumerate(tasks):
+            if place and time.monotonic() - began > TOGETHER_SECONDS:
+                pipe.send(None)
+                break
+            pipe.send(answer_of(drop, staging, pipe.send))
+
+
+def answer_of(drop: Drop, staging: Path, progress: Progress) -> Outcome | Suspect | Crash:
+    """The worker's answer."""
+    # In a worker only: the gateway that starts this process does without polars.
+    from gateway.pipeline.process import process
+
+    try:
+        return process(drop, staging, progress)
+    except Exception as error:
+        return Crash(where_it_was_raised(error))
 
 
 def end_with_parent() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sqlite3
 from collections.abc import Collection, Mapping, Sequence
@@ -19,6 +20,8 @@ TIMES = ("status_since", "not_before", "uploaded_on", "start_time", "end_time", 
 IN_WORK = ("validating", "processing")
 ENDED = ("completed", "failed")
 JOBS_AT_ONCE = 500
+SMALL_BYTES = 64 * 1024
+"""Files of no more than that may be begun together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,15 +153,18 @@ def waiting_tenants(ledger: Ledger) -> list[str]:
     return tenants_of(ledger, "jobs INDEXED BY jobs_queued", "status = 'queued'")
 
 
-def begin_next(ledger: Ledger, now: datetime, tenant: str | None = None) -> JobRow | None:
-    """Begin the oldest queued job, of one tenant or of all: queued → validating, one more try. None when there is none.
+def begin_next(
+    ledger: Ledger, now: datetime, tenant: str | None = None, *, most: int = 1, workers: int = 1
+) -> list[JobRow]:
+    """Begin the oldest queued jobs, of one tenant or of all: queued → validating, one more try each.
 
+    One job, or up to `most` small ones that were not tried before, of which each of so many workers gets its part.
     Generations of one name go in order: a job waits while an earlier generation is unfinished.
     """
-    # Should a power cut undo it, the job is queued again, which it may be as long as nothing of it is staged.
+    # Should a power cut undo it, the jobs are queued again, which they may be as long as nothing of them is staged.
     with ledger.transaction(lazily=True):
         of_tenant = "jobs.tenant = :tenant AND" if tenant is not None else ""
-        found = ledger.row(
+        found = ledger.rows(
             # Only a condition of our own is put in; every value is bound.
             f"""
             SELECT jobs.* FROM jobs INDEXED BY jobs_queued JOIN drops ON drops.id = drop_id
@@ -169,16 +175,24 @@ def begin_next(ledger: Ledger, now: datetime, tenant: str | None = None) -> JobR
                 SELECT 1 FROM drops AS earlier
                 WHERE earlier.tenant = drops.tenant AND earlier.feed = drops.feed AND earlier.path = drops.path
                   AND earlier.generation < drops.generation AND earlier.state IN ('queued', 'claimed', 'held'))
-            ORDER BY jobs.id LIMIT 1
+            ORDER BY jobs.id LIMIT :limit
             """,  # noqa: S608
-            {"tenant": tenant, "now": clock.text(now)},
+            {"tenant": tenant, "now": clock.text(now), "limit": most * workers},
         )
-        if found is None:
-            return None
-        job = job_row(found)
-        tries = job.tries + 1
-        move(ledger, job.id, ("queued",), "validating", now, tries=tries, start_time=now, not_before=None)
-        return replace(job, status="validating", status_since=now, tries=tries, start_time=now, not_before=None)
+        part = found[: min(-(-len(found) // workers), most)]
+        together = list(itertools.takewhile(is_short, part)) or part[:1]
+        return [begin(ledger, job_row(row), now) for row in together]
+
+
+def is_short(row: sqlite3.Row) -> bool:
+    """Whether a queued job is likely to take no longer than a moment."""
+    return int(row["file_size"]) <= SMALL_BYTES and not row["tries"]
+
+
+def begin(ledger: Ledger, job: JobRow, now: datetime) -> JobRow:
+    tries = job.tries + 1
+    move(ledger, job.id, ("queued",), "validating", now, tries=tries, start_time=now, not_before=None)
+    return replace(job, status="validating", status_since=now, tries=tries, start_time=now, not_before=None)
 
 
 def begin_processing(ledger: Ledger, job_id: str, now: datetime) -> None:

@@ -1,4 +1,4 @@
-"""The passage of one job: take the bytes, run the pipeline, commit its outcome; then it is published and ends.
+"""The passage of one job: its bytes are taken, a worker judges them, its outcome is committed and then published.
 
 Every step can be repeated: after a kill at any point the job starts over, or publishes what is already staged.
 """
@@ -6,7 +6,7 @@ Every step can be repeated: after a kill at any point the job starts over, or pu
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -14,8 +14,8 @@ from pathlib import Path
 import structlog
 
 from gateway import clock
-from gateway.config import FeedSettings, Settings
-from gateway.engine import LASTS, Engine, EngineStopped, PipelineCrashed
+from gateway.config import Settings
+from gateway.engine import LASTS, Answer, EngineStopped, PipelineCrashed, Task
 from gateway.errors import DropRefused, WorkerDied
 from gateway.ledger import Ledger, commits, drops, holds, jobs
 from gateway.ledger.drops import DropRow
@@ -45,86 +45,96 @@ class Unwritten:
 
 
 @dataclass(frozen=True, slots=True)
+class Back:
+    """The job goes back to the queue; whether this try counts, and after which pause."""
+
+    reason: str
+    counts: bool = False
+    pause: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Not yet: it looks cut off, and the partner may still send the rest."""
+
+    reason: str
+    until: datetime
+
+
+Result = Outcome | Hold | Back
+
+
+@dataclass(frozen=True, slots=True)
 class Passage:
     """One begun job on its way. `settings` are those of the moment it began."""
 
     settings: Settings
     ledger: Ledger
-    engine: Engine
     spares: Spares
     job: JobRow
-    patient: bool = False
-    """Whether it is for the worker that gets what the others leave."""
-    on_judged: Callable[[bool], None] = lambda refused: None
-    """Hears that its worker is free, and whether the file was refused."""
+    row: DropRow
     unwritten: Unwritten = field(default_factory=Unwritten)
 
-    def run(self) -> Decided | None:
-        """From validating to what can be published now; None when it must wait, or went back to the queue."""
-        drop_row = drops.get(self.ledger, self.job.drop_id)
-        if self.job.status == "pending_refresh":
-            return self.in_order(drop_row, Outcome.from_json(str(self.job.outcome)))
-        with holding(drop_row.name):
-            here = take_file(self.settings, drop_row)
-        sha256 = digest(original_path(self.settings, self.job.id)) if here else ""
-        self.unwritten.sha256 = sha256
-        # Of two drops with the same bytes the second must see how the first ended.
-        with holding(("same bytes", drop_row.tenant, drop_row.feed, sha256)):
-            described = describe(self.settings, self.ledger, self.job, drop_row, sha256)
-            failure = described.failure if here else "the file was removed or changed before it could be read"
-            outcome = self.process(described.drop, failure, refusal(drop_row, sha256))
-            if isinstance(outcome, Suspect):
-                self.hold(drop_row, outcome, described.drop.policy)
-                return None
-            if outcome is not None:
-                self.commit(outcome)
-        return self.in_order(drop_row, outcome) if outcome is not None else None
+    def take(self) -> bool:
+        """Take the bytes, and look what they are; False when they are not there any more."""
+        with holding(self.row.name):
+            here = take_file(self.settings, self.row)
+        self.unwritten.sha256 = digest(original_path(self.settings, self.job.id)) if here else ""
+        return here
 
-    def process(self, drop: Drop, failure: str | None, refused: DropRefused | None) -> Outcome | Suspect | None:
-        """The outcome; None when the job went back to the queue."""
-        staging = self.empty_staging()
+    @property
+    def same_bytes(self) -> Hashable:
+        """To be held: of two drops with the same bytes the second must see how the first ended."""
+        return "same bytes", self.row.tenant, self.row.feed, self.unwritten.sha256
+
+    def begin(self, *, here: bool) -> Task | Outcome:
+        """What a worker is to do; the outcome, where that is clear without one. Call it holding `same_bytes`."""
+        sha256 = self.unwritten.sha256
+        described = describe(self.settings, self.ledger, self.job, self.row, sha256)
+        failure = described.failure if here else "the file was removed or changed before it could be read"
+        self.spares.take(self.staging)
         if failure:
-            return self.fail(drop, staging, failure)
-        if refused is not None:
-            return refuse(drop, staging, refused)
+            return self.fail(described.drop, failure)
+        if refused := refusal(self.row, sha256):
+            return refuse(described.drop, self.staging, refused)
         if self.job.tries > self.settings.gateway.pickup.tries_max:
-            return self.fail(drop, staging, f"the gateway was ended {self.job.tries - 1} times while it read the file")
-        try:
-            outcome = self.engine.run(drop, staging, self.note_progress, patient=self.patient)
-            self.on_judged(isinstance(outcome, Outcome) and outcome.status == "failed")
-            return outcome
-        except EngineStopped:
-            jobs.return_to_queue(self.ledger, self.job.id, "the gateway stops", clock.now())
-        except DropRefused as over:
+            message = f"the gateway was ended {self.job.tries - 1} times while it read the file"
+            return self.fail(described.drop, message)
+        return Task(described.drop, self.staging, self.note_progress)
+
+    def result(self, drop: Drop, answer: Answer | None) -> Result:
+        """What becomes of the job by the answer of its worker; None where that has not begun it."""
+        if answer is None:
+            return Back("those before it took long")
+        if isinstance(answer, EngineStopped):
+            return Back("the gateway stops")
+        if isinstance(answer, DropRefused):
             # It would take as much the next time: it is not tried again.
-            log.warning("job took too much", job=self.job.id, tenant=drop.tenant, feed=drop.feed, reason=over.message)
-            return refuse(drop, self.empty_staging(), over)
-        except (WorkerDied, PipelineCrashed) as error:
-            log.error("job was cut short", job=self.job.id, tries=self.job.tries, error=str(error))
+            log.warning("job took too much", job=self.job.id, tenant=drop.tenant, feed=drop.feed, reason=answer.message)
+            self.spares.take(self.staging)
+            return refuse(drop, self.staging, answer)
+        if isinstance(answer, WorkerDied | PipelineCrashed):
+            log.error("job was cut short", job=self.job.id, tries=self.job.tries, error=str(answer))
             if self.job.tries >= self.settings.gateway.pickup.tries_max:
-                return self.fail(drop, self.empty_staging(), f"processing was cut short {self.job.tries} times")
+                self.spares.take(self.staging)
+                return self.fail(drop, f"processing was cut short {self.job.tries} times")
             # On a full disk the ledger needs the space that the try has taken.
             shutil.rmtree(self.staging, ignore_errors=True)
-            jobs.try_again(self.ledger, self.job.id, str(error), clock.now(), self.pause())
-        return None
+            return Back(str(answer), counts=True, pause=self.pause())
+        if isinstance(answer, Suspect):
+            row = self.row
+            log.warning("drop is held: it looks cut off", drop=row.id, tenant=row.tenant, feed=row.feed, file=row.path)
+            return Hold(answer.message, clock.now() + timedelta(hours=drop.policy.suspect_hours))
+        return answer
 
     def pause(self) -> timedelta:
         """What was in the way, a full disk for example, may be gone by then."""
         return timedelta(seconds=self.settings.gateway.pickup.retry_seconds * self.job.tries)
 
-    def hold(self, row: DropRow, suspect: Suspect, policy: FeedSettings) -> None:
-        """Not yet: it looks cut off, and the partner may still send the rest."""
-        now = clock.now()
-        until = now + timedelta(hours=policy.suspect_hours)
-        with self.ledger.transaction():
-            self.write_progress()
-            holds.hold_suspect(self.ledger, row, suspect.message, until, now)
-        log.warning("drop is held: it looks cut off", drop=row.id, tenant=row.tenant, feed=row.feed, file=row.path)
-
-    def fail(self, drop: Drop, staging: Path, message: str) -> Outcome:
+    def fail(self, drop: Drop, message: str) -> Outcome:
         """The outcome of a job that the gateway itself could not do: with a report that says so."""
         log.error("job failed on our side", job=self.job.id, tenant=drop.tenant, feed=drop.feed, reason=message)
-        return refuse(drop, staging, DropRefused(OUR_FAULT, message, hint=OUR_FAULT_HINT))
+        return refuse(drop, self.staging, DropRefused(OUR_FAULT, message, hint=OUR_FAULT_HINT))
 
     def note_progress(self, word: str) -> None:
         if word == "processing":
@@ -140,19 +150,37 @@ class Passage:
                 jobs.begin_processing(self.ledger, self.job.id, self.unwritten.processing)
         self.unwritten.sha256, self.unwritten.processing = "", None
 
-    def commit(self, outcome: Outcome) -> None:
-        """From here on the results are decided, and only their publication is left."""
-        if self.job.outcome is not None:
-            retract(Outcome.from_json(self.job.outcome), self.outbox)
+    def write(self, result: Result) -> None:
+        """Note what becomes of the job: once that is committed the results are decided, only publication is left."""
+        now = clock.now()
         with self.ledger.transaction():
+            if isinstance(result, Back):
+                self.put_back(result, now)
+                return
             self.write_progress()
-            jobs.stage(self.ledger, self.job.id, outcome.to_json(), clock.now())
+            if isinstance(result, Hold):
+                holds.hold_suspect(self.ledger, self.row, result.reason, result.until, now)
+            else:
+                jobs.stage(self.ledger, self.job.id, result.to_json(), now)
 
-    def in_order(self, drop: DropRow, outcome: Outcome) -> Decided | None:
+    def put_back(self, back: Back, now: datetime) -> None:
+        if back.counts:
+            jobs.try_again(self.ledger, self.job.id, back.reason, now, back.pause)
+        else:
+            jobs.return_to_queue(self.ledger, self.job.id, back.reason, now)
+
+    def retract(self) -> None:
+        """Take back what an earlier run of a requeued job published, the report first; the new run replaces it."""
+        if self.job.outcome is not None:
+            for file in reversed(Outcome.from_json(self.job.outcome).files):
+                (self.outbox / file.name).unlink(missing_ok=True)
+
+    def in_order(self, outcome: Outcome) -> Decided | None:
         """For publication, unless profiles go before these events and nobody has released them from that.
 
         A dry run waits for nobody.
         """
+        drop = self.row
         released = drop.held_for == "profiles" and drop.decided is not None
         waits = outcome.counts.accepted and not drop.dry_run
         if waits and not released and not self.is_in_the_store():
@@ -161,6 +189,10 @@ class Passage:
                 hold_behind(self.ledger, drops.get(self.ledger, drop.id), profiles)
                 return None
         return Decided(self.settings, self.job, drop, outcome, self.staging)
+
+    def staged_before(self) -> Outcome | None:
+        """The outcome of a job that was decided by an earlier process, or waited for others."""
+        return Outcome.from_json(str(self.job.outcome)) if self.job.status == "pending_refresh" else None
 
     def is_in_the_store(self) -> bool:
         """Whether its commit is decided: to wait any longer would be for nothing."""
@@ -175,10 +207,6 @@ class Passage:
     def staging(self) -> Path:
         """Of this try only: a worker that outlives its gateway for a moment writes into another folder."""
         return work_dir(self.settings, self.job.id) / "out" / str(self.job.tries)
-
-    def empty_staging(self) -> Path:
-        self.spares.take(self.staging)
-        return self.staging
 
 
 def refuse(drop: Drop, staging: Path, refused: DropRefused) -> Outcome:
@@ -204,9 +232,3 @@ def refusal(row: DropRow, sha256: str) -> DropRefused | None:
             hint="The file changed on its way, or the checksum is of another one. Upload both again.",
         )
     return None
-
-
-def retract(outcome: Outcome, outbox: Path) -> None:
-    """Take back what an earlier run of a requeued job published, the report first; the new run replaces it."""
-    for file in reversed(outcome.files):
-        (outbox / file.name).unlink(missing_ok=True)

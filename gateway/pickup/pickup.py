@@ -25,11 +25,12 @@ from gateway.ledger.jobs import JobRow
 from gateway.ledger.turn_lock import TENANT
 from gateway.ledger.waiting import has_queued
 from gateway.pickup import sequence
+from gateway.pickup.batch import TOGETHER_MAX, Batch
 from gateway.pickup.claim import finish_claims
 from gateway.pickup.committing import Committer
 from gateway.pickup.landing import finish_landings
 from gateway.pickup.passage import Passage
-from gateway.pickup.publication import Publisher
+from gateway.pickup.publication import Decided, Publisher
 from gateway.pickup.rehearsing import Rehearser
 from gateway.pickup.scan import Scan
 from gateway.pickup.spares import Spares
@@ -206,43 +207,46 @@ class Pickup:
         while not self._stopping.is_set():
             with self._work:
                 seen = self._news
-            job = self._begin_next(patient=patient)
-            if job is None:
+            begun = self._begin_next(patient=patient)
+            if not begun:
                 work = self._patient_work if patient else self._work
                 with work:
                     while self._news == seen and not self._stopping.is_set():
                         work.wait()
                 continue
-            self._pass(job, patient=patient)
+            self._pass(begun, patient=patient)
 
-    def _pass(self, job: JobRow, *, patient: bool) -> None:
-        turn = TENANT.set(job.tenant)
-        end_turn = self._turn_of(job, patient=patient)
-        decided = None
+    def _pass(self, begun: list[JobRow], *, patient: bool) -> None:
+        """The passage of jobs of one tenant."""
+        tenant = begun[0].tenant
+        turn = TENANT.set(tenant)
+        end_turn = self._turn_of(tenant, patient=patient)
+        decided: list[Decided] = []
         try:
-            decided = Passage(
-                self._live.current, self._ledger, self._engine, self._spares, job, patient, end_turn
-            ).run()
-        except Exception:  # Whatever it is, it concerns this job, and the slot is needed by the others.
-            log.exception("the passage broke off; it is taken up again", job=job.id)
+            settings, ledger = self._live.current, self._ledger
+            passages = [Passage(settings, ledger, self._spares, job, drops.get(ledger, job.drop_id)) for job in begun]
+            decided = Batch(ledger, self._engine, passages, end_turn, patient).run()
+        except Exception:  # Whatever it is, it concerns these jobs, and the slot is needed by the others.
+            log.exception("the passage broke off; it is taken up again", jobs=[job.id for job in begun])
         TENANT.reset(turn)
-        end_turn(decided is not None and decided.outcome.status == "failed")
-        if decided is None:
-            self._see_ended([job])
-        else:
-            (self._rehearser if decided.drop.dry_run else self._committer).take(decided)
+        end_turn(sum(one.outcome.status == "failed" for one in decided) / len(begun))
+        going = {one.job.id for one in decided}
+        if waiting := [job for job in begun if job.id not in going]:
+            self._see_ended(waiting)
+        for one in decided:
+            (self._rehearser if one.drop.dry_run else self._committer).take(one)
 
-    def _turn_of(self, job: JobRow, *, patient: bool) -> Callable[[bool], None]:
-        """Ends the turn of a job, once: its worker is free, and another slot may take a job of the tenant."""
+    def _turn_of(self, tenant: str, *, patient: bool) -> Callable[[float], None]:
+        """Ends a turn of the tenant, once: its worker is free, and another slot may take a job of the tenant."""
         began = time.monotonic()
         is_over = threading.Event()
 
-        def end(refused: bool) -> None:
+        def end(refused: float) -> None:
             if is_over.is_set():
                 return
             is_over.set()
             with self._work:
-                self._turns.end(job.tenant, time.monotonic() - began, refused=refused, patient=patient)
+                self._turns.end(tenant, time.monotonic() - began, refused=refused, patient=patient)
                 # One more job may begin, so one more slot is enough; and what else waits is not new to the patient one.
                 self._news += 1
                 self._work.notify()
@@ -262,30 +266,34 @@ class Pickup:
         except Exception:  # The scan asks again; whose thread this is must outlive it.
             log.exception("what waits for profiles could not be looked at")
 
-    def _begin_next(self, *, patient: bool) -> JobRow | None:
+    def _begin_next(self, *, patient: bool) -> list[JobRow]:
+        """The jobs of the next turn, all of one tenant; none when there is nothing to do."""
         with self._work:
             if self._stopping.is_set():
-                return None
+                return []
             try:
-                job = self._unpublished.popleft() if self._unpublished else self._begin_in_turn(patient)
+                begun = [self._unpublished.popleft()] if self._unpublished else self._begin_in_turn(patient)
             except Exception:  # A ledger that is locked for too long, mostly; the slot must outlive it.
                 log.exception("no job could be begun; the next round tries again")
-                return None
-            if job is not None:
-                self._running[job.id] = job
-                self._turns.begin(job.tenant, patient=patient)
-            return job
+                return []
+            if begun:
+                self._running |= {job.id: job for job in begun}
+                self._turns.begin(begun[0].tenant, patient=patient)
+            return begun
 
     def _are_coming(self, tenant: str) -> bool:
         """Whether more jobs of the tenant are about to be decided."""
         return self._turns.under_way(tenant) > 0 or has_queued(self._ledger, tenant)
 
-    def _begin_in_turn(self, patient: bool) -> JobRow | None:
+    def _begin_in_turn(self, patient: bool) -> list[JobRow]:
         if self._turns.are_taken(patient=patient):
-            return None
+            return []
         now = clock.now()
-        tenants = self._turns.order(jobs.waiting_tenants(self._ledger), patient=patient)
-        return next((job for tenant in tenants if (job := jobs.begin_next(self._ledger, now, tenant))), None)
+        most, workers = (1, 1) if patient else (TOGETHER_MAX, self._live.current.gateway.engine.workers)
+        for tenant in self._turns.order(jobs.waiting_tenants(self._ledger), patient=patient):
+            if begun := jobs.begin_next(self._ledger, now, tenant, most=most, workers=workers):
+                return begun
+        return []
 
 
 class Rounds:

@@ -27,7 +27,7 @@ class Spent:
     used: float = 0.0
     wasted: float = 0.0
 
-    def add(self, now: float, seconds: float, *, refused: bool) -> None:
+    def add(self, now: float, seconds: float, refused: float) -> None:
         left = 0.5 ** ((now - self.at) / HALF_LIFE_SECONDS)
         self.used = self.used * left + seconds
         self.wasted = self.wasted * left + seconds * refused
@@ -41,7 +41,7 @@ class Turns:
         self._workers = workers
         self._now = now
         self._running: Counter[str] = Counter()
-        """Jobs in workers that are not patient."""
+        """Turns that are not over, in workers that are not patient."""
         self._began_at: dict[str, float] = {}
         self._worked_at: dict[str, float] = {}
         self._spent: dict[str, Spent] = {}
@@ -74,15 +74,18 @@ class Turns:
         self._running[tenant] += not patient
         self._began_at[tenant] = self._worked_at[tenant] = self._now()
 
-    def end(self, tenant: str, seconds: float, *, refused: bool, patient: bool = False) -> None:
-        """A job of the tenant has ended, or is put back; it had the worker for so many seconds."""
+    def end(self, tenant: str, seconds: float, *, refused: float, patient: bool = False) -> None:
+        """Jobs of the tenant have ended, or are put back; they had the worker for so many seconds.
+
+        `refused` is the share of them whose files were refused.
+        """
         now = self._now()
         self._running[tenant] -= not patient
         self._worked_at[tenant] = now
-        self._spent.setdefault(tenant, Spent(now)).add(now, seconds, refused=refused)
+        self._spent.setdefault(tenant, Spent(now)).add(now, seconds, refused)
 
     def under_way(self, tenant: str) -> int:
-        """How many jobs of the tenant are in workers."""
+        """How many workers have jobs of the tenant."""
         return self._running[tenant]
 
     def wastes(self, tenant: str) -> bool:
