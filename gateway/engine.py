@@ -125,24 +125,32 @@ class Engine:
                 worker.wait_until_ready()
             self._idle_of(worker.patient).put(worker)
 
-    def run(self, tasks: Sequence[Task], *, patient: bool = False) -> list[Answer]:
+    def run(self, tasks: Sequence[Task], on_answer: Callable[[int], None], *, patient: bool = False) -> list[Answer]:
         """Run jobs in one worker, or in the patient one, one after the other; waits for an idle one.
 
         The answers, in the order of the tasks. The last tasks have none if they were not begun: a worker ended before
-        it came to them, or those before them had taken TOGETHER_SECONDS. The first one has an answer.
+        it came to them, or those before them had taken TOGETHER_SECONDS. The first one has an answer. `on_answer` hears
+        of each outcome how many of the tasks have none yet.
         """
         idle = self._idle_of(patient)
         worker = idle.get()
         answers: list[Answer] = []
+
+        def take(answer: Answer) -> None:
+            answers.append(answer)
+            on_answer(len(tasks) - len(answers))
+
         try:
             if not worker.is_alive():
                 worker = self._replace(worker)
-            worker.run(tasks, answers.append, self._allowance)
+            worker.run(tasks, take, self._allowance)
         except (DropRefused, WorkerDied) as ended:
             answers.append(ended)
             try:
                 worker = self._replace(worker)
             except EngineStopped as stopped:
+                # Whoever waits for this worker is to hear of it too.
+                idle.put(worker)
                 return [*answers[:-1], stopped]
         except BaseException:
             idle.put(self._replace(worker))

@@ -7,7 +7,7 @@ between them, and their outcomes are committed together.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from gateway.engine import Answer, Engine, Task
 from gateway.ledger import Ledger
@@ -19,18 +19,22 @@ from gateway.pipeline.drop import Outcome
 TOGETHER_MAX = 8
 """Small drops of one batch: few enough that another tenant's job does not wait long for a worker."""
 
+AHEAD = 2
+"""With so many of its jobs left a batch is about to end: while they are judged, another slot prepares the next one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One or more passages. `on_judged` hears that the worker is free, and of which share the files were refused."""
+    """One or more passages. `on_free` hears that the worker is free, or will be in a moment; `on_judged`, of which share
+    of the jobs the file was refused."""
 
     ledger: Ledger
     engine: Engine
     passages: Sequence[Passage]
+    on_free: Callable[[], None]
     on_judged: Callable[[float], None]
     patient: bool = False
     """Whether it is for the worker that gets what the others leave."""
-    _refused: list[bool] = field(default_factory=list)
 
     def run(self) -> list[Decided]:
         """From validating to what can be published now, without what must wait or went back to the queue."""
@@ -46,10 +50,7 @@ class Batch:
     def decide(self, group: Sequence[Passage], here: set[str], *, is_last: bool) -> list[tuple[Passage, Outcome]]:
         """The outcomes of those that have one now; what becomes of the others is in the ledger as well."""
         begun = [passage.begin(here=passage.job.id in here) for passage in group]
-        answers = self.judge([task for task in begun if isinstance(task, Task)])
-        self._refused.extend(isinstance(one, Outcome) and one.status == "failed" for one in answers)
-        if is_last:
-            self.on_judged(sum(self._refused) / max(len(self._refused), 1))
+        answers = self.judge([task for task in begun if isinstance(task, Task)], is_last=is_last)
         given = iter(answers)
         results = [
             (passage, passage.result(task.drop, next(given, None)) if isinstance(task, Task) else task)
@@ -63,9 +64,19 @@ class Batch:
                 passage.write(result)
         return outcomes
 
-    def judge(self, tasks: Sequence[Task]) -> list[Answer]:
+    def judge(self, tasks: Sequence[Task], *, is_last: bool) -> list[Answer]:
         """The answers of a worker, where there is anything for one to do."""
-        return self.engine.run(tasks, patient=self.patient) if tasks else []
+        if not tasks:
+            return []
+
+        def see_answer(left: int) -> None:
+            if is_last and left <= AHEAD:
+                self.on_free()
+
+        answers = self.engine.run(tasks, see_answer, patient=self.patient)
+        refused = sum(isinstance(answer, Outcome) and answer.status == "failed" for answer in answers)
+        self.on_judged(refused / len(answers))
+        return answers
 
 
 def apart(passages: Sequence[Passage]) -> list[list[Passage]]:

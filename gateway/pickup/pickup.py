@@ -221,33 +221,38 @@ class Pickup:
         tenant = begun[0].tenant
         turn = TENANT.set(tenant)
         end_turn = self._turn_of(tenant, patient=patient)
+        began = time.monotonic()
         decided: list[Decided] = []
+
+        def spend(refused: float) -> None:
+            with self._work:
+                self._turns.spend(tenant, time.monotonic() - began, refused=refused)
+
         try:
             settings, ledger = self._live.current, self._ledger
             passages = [Passage(settings, ledger, self._spares, job, drops.get(ledger, job.drop_id)) for job in begun]
-            decided = Batch(ledger, self._engine, passages, end_turn, patient).run()
+            decided = Batch(ledger, self._engine, passages, end_turn, spend, patient).run()
         except Exception:  # Whatever it is, it concerns these jobs, and the slot is needed by the others.
             log.exception("the passage broke off; it is taken up again", jobs=[job.id for job in begun])
         TENANT.reset(turn)
-        end_turn(sum(one.outcome.status == "failed" for one in decided) / len(begun))
+        end_turn()
         going = {one.job.id for one in decided}
         if waiting := [job for job in begun if job.id not in going]:
             self._see_ended(waiting)
         for one in decided:
             (self._rehearser if one.drop.dry_run else self._committer).take(one)
 
-    def _turn_of(self, tenant: str, *, patient: bool) -> Callable[[float], None]:
-        """Ends a turn of the tenant, once: its worker is free, and another slot may take a job of the tenant."""
-        began = time.monotonic()
+    def _turn_of(self, tenant: str, *, patient: bool) -> Callable[[], None]:
+        """Ends a turn of the tenant, once: its worker is free, and another slot may take jobs of the tenant."""
         is_over = threading.Event()
 
-        def end(refused: float) -> None:
+        def end() -> None:
             if is_over.is_set():
                 return
             is_over.set()
             with self._work:
-                self._turns.end(tenant, time.monotonic() - began, refused=refused, patient=patient)
-                # One more job may begin, so one more slot is enough; and what else waits is not new to the patient one.
+                self._turns.end(tenant, patient=patient)
+                # More jobs may begin, so one more slot is enough; and what else waits is not new to the patient one.
                 self._news += 1
                 self._work.notify()
 

@@ -74,13 +74,14 @@ class Turns:
         self._running[tenant] += not patient
         self._began_at[tenant] = self._worked_at[tenant] = self._now()
 
-    def end(self, tenant: str, seconds: float, *, refused: float, patient: bool = False) -> None:
-        """Jobs of the tenant have ended, or are put back; they had the worker for so many seconds.
-
-        `refused` is the share of them whose files were refused.
-        """
-        now = self._now()
+    def end(self, tenant: str, *, patient: bool = False) -> None:
+        """The tenant needs a worker no longer, or hardly."""
         self._running[tenant] -= not patient
+        self._worked_at[tenant] = self._now()
+
+    def spend(self, tenant: str, seconds: float, *, refused: float) -> None:
+        """Jobs of the tenant had a worker for so many seconds; `refused` is the share of them whose files were refused."""
+        now = self._now()
         self._worked_at[tenant] = now
         self._spent.setdefault(tenant, Spent(now)).add(now, seconds, refused)
 
