@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from gateway.engine import Answer, Engine, Task
 from gateway.ledger import Ledger
 from gateway.pickup.holding import holding
-from gateway.pickup.passage import Passage
+from gateway.pickup.passage import Passage, Result
 from gateway.pickup.publication import Decided
 from gateway.pipeline.drop import Outcome
 
@@ -25,8 +25,10 @@ AHEAD = 2
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One or more passages. `on_free` hears that the worker is free, or will be in a moment; `on_judged`, of which share
-    of the jobs the file was refused."""
+    """One or more passages.
+
+    `on_free` hears that the worker is free, or will be in a moment; `on_judged`, of which share the file was refused.
+    """
 
     ledger: Ledger
     engine: Engine
@@ -59,10 +61,14 @@ class Batch:
         outcomes = [(passage, result) for passage, result in results if isinstance(result, Outcome)]
         for passage, _ in outcomes:
             passage.retract()
+        self.commit(results)
+        return outcomes
+
+    def commit(self, results: Sequence[tuple[Passage, Result]]) -> None:
+        """In one transaction: from here on the results are decided, and only their publication is left."""
         with self.ledger.transaction():
             for passage, result in results:
                 passage.write(result)
-        return outcomes
 
     def judge(self, tasks: Sequence[Task], *, is_last: bool) -> list[Answer]:
         """The answers of a worker, where there is anything for one to do."""

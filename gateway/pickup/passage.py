@@ -151,7 +151,7 @@ class Passage:
         self.unwritten.sha256, self.unwritten.processing = "", None
 
     def write(self, result: Result) -> None:
-        """Note what becomes of the job: once that is committed the results are decided, only publication is left."""
+        """Note what becomes of the job. Belongs into one transaction with the others of its batch."""
         now = clock.now()
         with self.ledger.transaction():
             if isinstance(result, Back):

@@ -80,7 +80,7 @@ class Turns:
         self._worked_at[tenant] = self._now()
 
     def spend(self, tenant: str, seconds: float, *, refused: float) -> None:
-        """Jobs of the tenant had a worker for so many seconds; `refused` is the share of them whose files were refused."""
+        """Jobs of the tenant had a worker for so long; `refused` is the share of them whose files were refused."""
         now = self._now()
         self._worked_at[tenant] = now
         self._spent.setdefault(tenant, Spent(now)).add(now, seconds, refused)

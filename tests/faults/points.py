@@ -32,6 +32,7 @@ LANDING = "gateway.pickup.landing"
 SCAN = "gateway.pickup.scan"
 SETTLED = "gateway.pickup.settled"
 CLAIM = "gateway.pickup.claim"
+BATCH = "gateway.pickup.batch"
 PASSAGE = "gateway.pickup.passage"
 PUBLICATION = "gateway.pickup.publication"
 PUBLISH = "gateway.pipeline.publish"
@@ -135,16 +136,16 @@ PROVED = (
 )
 
 BEGUN = (
-    Point("the job is begun and not committed", "put", "after", JOBS, "move", inside="begin_next"),
-    Point("the job is begun", "put", "before", PASSAGE, "Passage.run"),
+    Point("the job is begun and not committed", "put", "after", JOBS, "move", inside="begin"),
+    Point("the job is begun", "put", "before", BATCH, "Batch.run"),
     Point("the digest is known and not in the ledger", "put", "after", PASSAGE, "digest"),
-    Point("before the worker gets the job", "put", "before", PASSAGE, "Engine.run"),
+    Point("before the worker gets the job", "put", "before", BATCH, "Engine.run"),
     Point("the worker has the job and its gateway dies", "put", "before", "gateway.engine", "Worker._receive"),
-    Point("before the outcome is committed", "put", "before", PASSAGE, "Passage.commit"),
+    Point("before the outcome is committed", "put", "before", BATCH, "Batch.commit"),
     Point("the digest is not committed", "put", "after", PASSAGE, "drops.set_sha256"),
     Point("processing is not committed", "put", "after", PASSAGE, "jobs.begin_processing"),
     Point("the outcome is not committed", "put", "after", JOBS, "move", inside="stage"),
-    Point("the outcome is committed", "put", "after", PASSAGE, "Passage.commit"),
+    Point("the outcome is committed", "put", "after", BATCH, "Batch.commit"),
 )
 
 IN_THE_WORKER = (

@@ -62,8 +62,7 @@ def completed(ledger: Ledger, path: str = "a.csv", sha256: str = "5a") -> str:
 
 
 def begin(ledger: Ledger, job_id: str) -> None:
-    begun = jobs.begin_next(ledger, NOW)
-    assert begun is not None
+    (begun,) = jobs.begin_next(ledger, NOW)
     assert begun.id == job_id
 
 
@@ -107,8 +106,7 @@ def test_only_one_of_many_threads_begins_a_job(ledger: Ledger) -> None:
 
     def begin_one() -> None:
         start.wait()
-        if job := jobs.begin_next(ledger, NOW):
-            begun.append(job.id)
+        begun.extend(job.id for job in jobs.begin_next(ledger, NOW))
 
     threads = [threading.Thread(target=begin_one) for _ in range(8)]
     for thread in threads:

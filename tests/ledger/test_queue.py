@@ -57,8 +57,7 @@ def test_each_tenant_with_a_queued_job_waits_once(ledger: Ledger) -> None:
     assert jobs.waiting_tenants(ledger) == []
     for tenant, path in (("b", "1"), ("a", "1"), ("b", "2"), ("c", "1")):
         queue(ledger, tenant, path)
-    begun = jobs.begin_next(ledger, NOW, "c")
-    assert begun is not None
+    (begun,) = jobs.begin_next(ledger, NOW, "c")
     assert begun == jobs.get(ledger, begun.id)
     assert jobs.waiting_tenants(ledger) == ["a", "b"]
 

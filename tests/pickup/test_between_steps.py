@@ -106,15 +106,15 @@ def test_a_slot_outlives_a_ledger_that_is_locked_for_longer_than_it_waits(
     locked = threading.Event()
     real = jobs.begin_next
 
-    def begin_next(ledger: Ledger, now: datetime, tenant: str) -> Any:
+    def begin_next(ledger: Ledger, now: datetime, tenant: str, **given: int) -> Any:
         """The first time somebody else has the lock."""
         if locked.is_set():
-            return real(ledger, now, tenant)
+            return real(ledger, now, tenant, **given)
         locked.set()
         with contextlib.closing(sqlite3.connect(site.settings.ledger_path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             ledger.rows("PRAGMA busy_timeout = 100")
-            return real(ledger, now, tenant)
+            return real(ledger, now, tenant, **given)
 
     monkeypatch.setattr(jobs, "begin_next", begin_next)
     drop_id = site.upload("a.csv")

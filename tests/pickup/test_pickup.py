@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,13 @@ from typing import Any
 import pytest
 
 from gateway import clock
-from gateway.engine import Engine, EngineStopped
-from gateway.errors import WorkerDied
+from gateway.engine import Answer, Engine, EngineStopped, Task
 from gateway.ledger import Ledger, drops, jobs, uploads
 from gateway.pickup.claim import original_path, work_dir
 from gateway.pickup.describe import describe
 from gateway.pickup.landing import land
 from gateway.pickup.scan import Scan
-from gateway.pipeline.drop import Drop, Outcome, Suspect
+from gateway.pipeline.drop import Drop, Outcome
 from tests.pickup.conftest import Site
 from tests.waiting import until
 
@@ -35,16 +34,14 @@ class FatalEngine(Engine):
         super().__init__(1)
         self.deaths = deaths
 
-    def run(
-        self, drop: Drop, staging: Path, on_progress: Callable[[str], None], *, patient: bool = False
-    ) -> Outcome | Suspect:
+    def run(self, tasks: Sequence[Task], on_answer: Callable[[int], None], *, patient: bool = False) -> list[Answer]:
         if self.deaths:
             self.deaths -= 1
             (worker,) = self.worker_pids()
             # Stopped first, so that it has the job and cannot end it before it is killed.
             os.kill(worker, signal.SIGSTOP)
             threading.Timer(0.1, os.kill, (worker, signal.SIGKILL)).start()
-        return super().run(drop, staging, on_progress)
+        return super().run(tasks, on_answer)
 
 
 class StoppedEngine(Engine):
@@ -54,12 +51,10 @@ class StoppedEngine(Engine):
         super().__init__(1)
         self.began = threading.Event()
 
-    def run(
-        self, drop: Drop, staging: Path, on_progress: Callable[[str], None], *, patient: bool = False
-    ) -> Outcome | Suspect:
+    def run(self, tasks: Sequence[Task], on_answer: Callable[[int], None], *, patient: bool = False) -> list[Answer]:
         os.kill(self.worker_pids()[0], signal.SIGSTOP)
         self.began.set()
-        return super().run(drop, staging, on_progress)
+        return super().run(tasks, on_answer)
 
 
 class MeetingEngine(Engine):
@@ -69,12 +64,10 @@ class MeetingEngine(Engine):
         super().__init__(workers)
         self.meeting = threading.Barrier(2)
 
-    def run(
-        self, drop: Drop, staging: Path, on_progress: Callable[[str], None], *, patient: bool = False
-    ) -> Outcome | Suspect:
+    def run(self, tasks: Sequence[Task], on_answer: Callable[[int], None], *, patient: bool = False) -> list[Answer]:
         with suppress(threading.BrokenBarrierError):
             self.meeting.wait(0.5)
-        return super().run(drop, staging, on_progress)
+        return super().run(tasks, on_answer)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -132,10 +125,9 @@ def test_a_job_waits_while_an_earlier_generation_is_unfinished(site: Any) -> Non
         site.upload("a.csv", content)
         Scan(site.live, site.ledger).claim_settled()
     one, _two = site.jobs()
-    begun = jobs.begin_next(site.ledger, clock.now())
-    assert begun is not None
+    (begun,) = jobs.begin_next(site.ledger, clock.now())
     assert begun.id == one.id
-    assert jobs.begin_next(site.ledger, clock.now()) is None
+    assert jobs.begin_next(site.ledger, clock.now()) == []
 
 
 def test_a_job_whose_worker_is_killed_is_tried_again_and_completed(site: Any) -> None:
@@ -179,11 +171,8 @@ def test_one_workers_death_leaves_the_other_ones_job_alone(site: Any, tmp_path: 
     def run(number: int) -> None:
         staging = tmp_path / str(number)
         staging.mkdir()
-        try:
-            answer = engine.run(drop, staging, lambda word: None)
-            answers.append(answer.status if isinstance(answer, Outcome) else "suspect")
-        except WorkerDied:
-            answers.append("died")
+        (answer,) = engine.run([Task(drop, staging)], lambda left: None)
+        answers.append(answer.status if isinstance(answer, Outcome) else type(answer).__name__)
 
     victim, other = engine.worker_pids()
     for worker in (victim, other):
@@ -196,7 +185,7 @@ def test_one_workers_death_leaves_the_other_ones_job_alone(site: Any, tmp_path: 
     for thread in threads:
         thread.join()
     engine.stop()
-    assert sorted(answers) == ["completed", "died"]
+    assert sorted(answers) == ["WorkerDied", "completed"]
 
 
 def test_stopping_drains_and_a_job_that_does_not_end_returns_to_the_queue(site: Any) -> None:
@@ -219,8 +208,8 @@ def test_a_stopped_engine_takes_no_job(site: Any, tmp_path: Path) -> None:
     site.upload("a.csv")
     with site.picking_up():
         (job,) = site.ended()
-    with pytest.raises(EngineStopped):
-        engine.run(described(site, job.id), tmp_path, lambda word: None)
+    (answer,) = engine.run([Task(described(site, job.id), tmp_path)], lambda left: None)
+    assert isinstance(answer, EngineStopped)
 
 
 def test_a_requeue_by_another_process_is_noticed_and_replaces_the_outcome(make_site: Any) -> None:

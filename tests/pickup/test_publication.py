@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-from gateway.engine import LASTS, Engine
-from gateway.pipeline.drop import Drop, Outcome, Suspect
+from gateway.engine import LASTS, Answer, Engine, Task
 from tests.pickup.conftest import Site
 from tests.waiting import until
 
@@ -22,13 +20,11 @@ class LongEngine(Engine):
         self.site = site
         self.seen: list[str] = []
 
-    def run(
-        self, drop: Drop, staging: Path, on_progress: Callable[[str], None], *, patient: bool = False
-    ) -> Outcome | Suspect:
+    def run(self, tasks: Sequence[Task], on_answer: Callable[[int], None], *, patient: bool = False) -> list[Answer]:
         for word in ("processing", LASTS):
-            on_progress(word)
+            tasks[0].on_progress(word)
             self.seen += [job.status for job in self.site.jobs()]
-        return super().run(drop, staging, lambda word: None)
+        return super().run([Task(task.drop, task.staging) for task in tasks], on_answer)
 
 
 def test_an_outbox_that_cannot_be_written_keeps_no_other_job_from_its_end(site: Any) -> None:

@@ -37,7 +37,7 @@ def test_tenants_take_turns() -> None:
     for _ in range(6):
         tenant = turns.order(["acme", "rival", "third"])[0]
         turns.begin(tenant)
-        turns.end(tenant, 0.0, refused=False)
+        turns.end(tenant)
         begun.append(tenant)
     assert sorted(begun[:3]) == ["acme", "rival", "third"]
     assert begun[3:] == begun[:3]
@@ -47,7 +47,7 @@ def test_a_worker_is_kept_for_a_tenant_who_had_work_lately_and_not_for_ever() ->
     clock = Clock()
     turns = Turns(2, now=clock)
     turns.begin("rival")
-    turns.end("rival", 0.0, refused=False)
+    turns.end("rival")
     turns.begin("acme")
     assert turns.order(["acme"]) == []
     assert turns.order(["acme", "rival"]) == ["rival"]
@@ -59,7 +59,8 @@ def test_whose_files_are_mostly_refused_has_the_patient_worker_only_and_the_othe
     turns = Turns(2, now=Clock())
     assert turns.order(["acme"], patient=True) == [], "alone there is nobody to be patient for"
     turns.begin("acme")
-    turns.end("acme", 2.0, refused=True)
+    turns.end("acme")
+    turns.spend("acme", 2.0, refused=1.0)
     assert turns.order(["acme"]) == ["acme"], "alone it keeps the workers"
     assert turns.order(["acme", "rival"]) == ["rival"]
     assert turns.order(["acme", "rival"], patient=True) == ["acme", "rival"]
@@ -67,7 +68,8 @@ def test_whose_files_are_mostly_refused_has_the_patient_worker_only_and_the_othe
     for _ in range(2):
         assert turns.order(["acme", "rival"]) == ["rival"]
         turns.begin("rival")
-    turns.end("acme", 10.0, refused=False, patient=True)
+    turns.end("acme", patient=True)
+    turns.spend("acme", 10.0, refused=0.0)
     assert not turns.wastes("acme"), "good files are worth as much as bad ones cost"
 
 
@@ -87,9 +89,9 @@ def test_a_tenant_keeps_the_order_of_his_own_jobs(site: Any) -> None:
         site.upload(name)
     Scan(site.live, site.ledger).claim_settled()
     assert jobs.waiting_tenants(site.ledger) == ["acme"]
-    assert jobs.begin_next(site.ledger, clock.now(), "rival") is None
-    begun = [jobs.begin_next(site.ledger, clock.now(), "acme") for _ in range(2)]
-    assert [job.filename for job in begun if job is not None] == ["a.csv", "b.csv"]
+    assert jobs.begin_next(site.ledger, clock.now(), "rival") == []
+    begun = [job for _ in range(2) for job in jobs.begin_next(site.ledger, clock.now(), "acme")]
+    assert [job.filename for job in begun] == ["a.csv", "b.csv"]
     assert jobs.waiting_tenants(site.ledger) == []
 
 

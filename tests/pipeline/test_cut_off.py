@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 
 from gateway import contracts
 from gateway.config import FeedSettings
-from gateway.engine import Engine
+from gateway.engine import Engine, Task
 from gateway.pipeline import records as framing
-from gateway.pipeline.drop import Drop, Suspect
+from gateway.pipeline.drop import Drop, Outcome, Suspect
 from gateway.pipeline.process import process
 from tests.pipeline.conftest import AS_OF, Result, records, run_pipeline
 
@@ -340,10 +340,11 @@ def test_a_suspicion_comes_back_from_a_worker_process(tmp_path: Path) -> None:
     engine.start()
     try:
         drop = drop_of(tmp_path, ROWS + b"3,Cy", PROFILES, "a.csv", "hold")
-        answer = engine.run(drop, tmp_path / "out", lambda word: None)
-        again = engine.run(drop_of(tmp_path, ROWS, PROFILES, "a.csv", "hold"), tmp_path / "out", lambda word: None)
+        (answer,) = engine.run([Task(drop, tmp_path / "out")], lambda left: None)
+        whole = drop_of(tmp_path, ROWS, PROFILES, "a.csv", "hold")
+        (again,) = engine.run([Task(whole, tmp_path / "out")], lambda left: None)
     finally:
         engine.stop()
     assert isinstance(answer, Suspect)
     assert answer.line == 4
-    assert not isinstance(again, Suspect)
+    assert isinstance(again, Outcome)
