@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -66,6 +67,7 @@ def memory_bytes(pid: int) -> int:
     return (int(resident) - int(shared)) * PAGE_BYTES
 
 
+@cache
 def machine_bytes() -> int:
     """The memory of the machine, or of the control group that the gateway is confined to."""
     physical = os.sysconf("SC_PHYS_PAGES") * PAGE_BYTES

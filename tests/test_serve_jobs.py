@@ -40,7 +40,6 @@ def queued(ledger: Ledger, path: str) -> str:
         ledger, Landing("acme", "profiles", path, bytes=10, inode=1, landed_at=NOW, settles_at=NOW)
     )
     with ledger.transaction():
-        drops.queue(ledger, drop.id)
         job_id = jobs.create(ledger, drop, "ann@acme.example", NOW)
         drops.claim(ledger, drop.id, NOW)
     return job_id

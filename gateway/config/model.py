@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 from zoneinfo import ZoneInfo, available_timezones
@@ -351,7 +352,7 @@ class Settings(Section):
     gateway: GatewaySettings
     tenants: Mapping[str, TenantSettings]
 
-    @property
+    @cached_property
     def data_dir(self) -> Path:
         return self.root / self.gateway.data.dir
 
@@ -365,7 +366,7 @@ class Settings(Section):
         url = self.gateway.store.url
         return url if "://" in url else str((self.root / url if url else self.data_dir / "store").absolute())
 
-    @property
+    @cached_property
     def spool_dir(self) -> Path:
         """Uploads in flight and claimed work; never shown over SFTP."""
         return self.data_dir / "spool"

@@ -35,14 +35,20 @@ def folders(root: Path | None) -> list[Path]:
 def path_of(name: str, root: Path | None = None) -> Path:
     """The file of a contract. Raises ContractError."""
     # The folders are listed for the message only: each job asks for its contract.
-    for folder in reversed(folders(root)):
-        path = folder / f"{name}.toml"
-        if path.parent == folder and path.is_file():
+    for path in places_of(name, root):
+        if path.is_file():
             return path
     found = known(root)
     raise ContractError(
         f"no contract named '{name}'{did_you_mean(name, found)} (known contracts: {', '.join(sorted(found))})"
     )
+
+
+@lru_cache(maxsize=256)
+def places_of(name: str, root: Path | None) -> list[Path]:
+    """Where the contract of that name may be; the file that goes before the others is the first."""
+    places = [folder / f"{name}.toml" for folder in reversed(folders(root))]
+    return [path for path in places if path.parent in folders(root)]
 
 
 def load(name: str, root: Path | None = None) -> Contract:

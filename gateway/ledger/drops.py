@@ -178,14 +178,21 @@ def came_by_rename(ledger: Ledger, drop: DropRow) -> bool:
     return drop.upload_id is not None and uploads.was_closed(ledger, drop.upload_id)
 
 
-def queue(ledger: Ledger, drop_id: str) -> None:
-    """It settled: from now on its job waits. Belongs into the transaction that makes the job."""
-    move(ledger, drop_id, (*UNSETTLED, "held"), "queued")
-
-
 def claim(ledger: Ledger, drop_id: str, now: datetime, **columns: Any) -> None:
-    """Its job takes the file. Only one caller gets here: the others find another state and LedgerError."""
-    move(ledger, drop_id, ("queued",), "claimed", claimed_at=now, **columns)
+    """It settled: it is queued, and its job takes the file. Belongs into the transaction that makes the job.
+
+    Only one caller gets here: the others find another state and LedgerError.
+    """
+    with ledger.transaction():
+        note(ledger, drop_id, (*UNSETTLED, "held"), "queued")
+        ledger.note_transition("drop", drop_id, "queued", "claimed")
+        # One change of the row for both: each one moves it through half a dozen indexes.
+        change(
+            ledger,
+            drop_id,
+            "1",
+            **{"state": "claimed", "state_since": now, "reason": None, "claimed_at": now} | columns,
+        )
 
 
 def finish(ledger: Ledger, drop_id: str, state: str, reason: str | None) -> None:
@@ -252,10 +259,15 @@ def move(ledger: Ledger, drop_id: str, old: Sequence[str], new: str, reason: str
     """One transition, guarded by the old state; LedgerError when the drop is in another."""
     kept = {"state": new, "state_since": clock.now(), "reason": reason} | columns
     with ledger.transaction():
-        if not ledger.note_move("drop", drop_id, old, new, reason):
-            found = ledger.row("SELECT state FROM drops WHERE id = ?", (drop_id,))
-            raise LedgerError(f"drop {drop_id} is {found['state'] if found else 'unknown'}, not {' or '.join(old)}")
+        note(ledger, drop_id, old, new, reason)
         change(ledger, drop_id, "1", **kept)
+
+
+def note(ledger: Ledger, drop_id: str, old: Sequence[str], new: str, reason: str | None = None) -> None:
+    """The transition alone; belongs before the change of the row. LedgerError as in `move`."""
+    if not ledger.note_move("drop", drop_id, old, new, reason):
+        found = ledger.row("SELECT state FROM drops WHERE id = ?", (drop_id,))
+        raise LedgerError(f"drop {drop_id} is {found['state'] if found else 'unknown'}, not {' or '.join(old)}")
 
 
 def change(ledger: Ledger, drop_id: str, guard: str, **columns: Any) -> bool:

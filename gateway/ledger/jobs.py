@@ -200,11 +200,28 @@ def begin_processing(ledger: Ledger, job_id: str, now: datetime) -> None:
     move(ledger, job_id, ("validating",), "processing", now)
 
 
-def stage(ledger: Ledger, job_id: str, outcome: str, now: datetime) -> None:
-    """Its results are staged and durable; `outcome` is the JSON that publishing needs."""
-    decided = json.loads(outcome)
-    known = {name: decided.get(name) for name in ("contract_sha256", "duplicate_of")}
-    move(ledger, job_id, IN_WORK, "pending_refresh", now, outcome=outcome, **known)
+def stage(
+    ledger: Ledger,
+    job_id: str,
+    outcome: str,
+    now: datetime,
+    *,
+    processing: datetime | None = None,
+    contract_sha256: str | None = None,
+    duplicate_of: str | None = None,
+) -> None:
+    """Its results are staged and durable; `outcome` is the JSON that publishing needs.
+
+    `processing`: when its rows were validated, if that is not noted yet.
+    """
+    with ledger.transaction():
+        if processing is None:
+            note(ledger, job_id, IN_WORK, "pending_refresh", now)
+        else:
+            note(ledger, job_id, ("validating",), "processing", processing)
+            ledger.note_transition("job", job_id, "processing", "pending_refresh", at=now)
+        known = {"contract_sha256": contract_sha256, "duplicate_of": duplicate_of}
+        change(ledger, job_id, status="pending_refresh", status_since=now, outcome=outcome, **known)
 
 
 def note_rehearsed(ledger: Ledger, job_id: str, outcome: str) -> None:
@@ -365,15 +382,25 @@ def move(
     **columns: Any,
 ) -> None:
     """One transition, guarded by the old status; LedgerError when the job is in another."""
-    assignments = "".join(f", {column} = ?" for column in columns)
+    with ledger.transaction():
+        note(ledger, job_id, old, new, now, reason)
+        change(ledger, job_id, status=new, status_since=now, **columns)
+
+
+def note(ledger: Ledger, job_id: str, old: Sequence[str], new: str, now: datetime, reason: str | None = None) -> None:
+    """The transition alone; belongs before the change of the row. LedgerError as in `move`."""
+    if not ledger.note_move("job", job_id, old, new, reason, now):
+        found = ledger.row("SELECT status FROM jobs WHERE id = ?", (job_id,))
+        raise LedgerError(f"job {job_id} is {found['status'] if found else 'unknown'}, not {' or '.join(old)}")
+
+
+def change(ledger: Ledger, job_id: str, **columns: Any) -> None:
+    assignments = ", ".join(f"{column} = ?" for column in columns)
     with ledger.transaction() as connection:
-        if not ledger.note_move("job", job_id, old, new, reason, now):
-            found = ledger.row("SELECT status FROM jobs WHERE id = ?", (job_id,))
-            raise LedgerError(f"job {job_id} is {found['status'] if found else 'unknown'}, not {' or '.join(old)}")
         # Only our own names of columns are put together; every value is bound.
         connection.execute(
-            f"UPDATE jobs SET status = ?, status_since = ?{assignments} WHERE id = ?",  # noqa: S608
-            (new, clock.text(now), *map(drops.sql, columns.values()), job_id),
+            f"UPDATE jobs SET {assignments} WHERE id = ?",  # noqa: S608
+            (*map(drops.sql, columns.values()), job_id),
         )
 
 

@@ -144,11 +144,15 @@ class Passage:
 
     def write_progress(self) -> None:
         with self.ledger.transaction():
-            if self.unwritten.sha256:
-                drops.set_sha256(self.ledger, self.job.drop_id, self.unwritten.sha256)
+            self.write_digest()
             if self.unwritten.processing:
                 jobs.begin_processing(self.ledger, self.job.id, self.unwritten.processing)
-        self.unwritten.sha256, self.unwritten.processing = "", None
+                self.unwritten.processing = None
+
+    def write_digest(self) -> None:
+        if self.unwritten.sha256:
+            drops.set_sha256(self.ledger, self.job.drop_id, self.unwritten.sha256)
+            self.unwritten.sha256 = ""
 
     def write(self, result: Result) -> None:
         """Note what becomes of the job. Belongs into one transaction with the others of its batch."""
@@ -157,11 +161,15 @@ class Passage:
             if isinstance(result, Back):
                 self.put_back(result, now)
                 return
-            self.write_progress()
             if isinstance(result, Hold):
+                self.write_progress()
                 holds.hold_suspect(self.ledger, self.row, result.reason, result.until, now)
-            else:
-                jobs.stage(self.ledger, self.job.id, result.to_json(), now)
+                return
+            self.write_digest()
+            jobs.stage(
+                self.ledger, self.job.id, result.to_json(), now, processing=self.unwritten.processing,
+                contract_sha256=result.contract_sha256, duplicate_of=result.duplicate_of,
+            )  # fmt: skip
 
     def put_back(self, back: Back, now: datetime) -> None:
         if back.counts:

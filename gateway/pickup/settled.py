@@ -100,7 +100,6 @@ def settle_data(settings: Settings, ledger: Ledger, drop: DropRow, taken: Taken)
 
 def claim(settings: Settings, ledger: Ledger, drop: DropRow, proof: Proof, now: datetime) -> DropRow:
     """Queued, job made, claimed; and the marker or checksum that proves it is used up. Returns what its file needs."""
-    drops.queue(ledger, drop.id)
     job_id = jobs.create(ledger, drop, uploader(settings, drop), now)
     drops.claim(ledger, drop.id, now, proof=proof.kind, expected_sha256=proof.expected_sha256)
     if proof.beside is not None:

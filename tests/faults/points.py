@@ -143,8 +143,8 @@ BEGUN = (
     Point("the worker has the job and its gateway dies", "put", "before", "gateway.engine", "Worker._receive"),
     Point("before the outcome is committed", "put", "before", BATCH, "Batch.commit"),
     Point("the digest is not committed", "put", "after", PASSAGE, "drops.set_sha256"),
-    Point("processing is not committed", "put", "after", PASSAGE, "jobs.begin_processing"),
-    Point("the outcome is not committed", "put", "after", JOBS, "move", inside="stage"),
+    Point("processing is not committed", "put", "after", JOBS, "note", inside="stage"),
+    Point("the outcome is not committed", "put", "after", JOBS, "change", inside="stage"),
     Point("the outcome is committed", "put", "after", BATCH, "Batch.commit"),
 )
 

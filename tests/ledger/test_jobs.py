@@ -46,7 +46,6 @@ def claimed(ledger: Ledger, path: str = "a.csv", sha256: str = "5a") -> str:
     """The queued job of a claimed drop."""
     drop = landed(ledger, path)
     with ledger.transaction():
-        drops.queue(ledger, drop.id)
         job_id = jobs.create(ledger, drop, "ann@acme.example", NOW)
         drops.claim(ledger, drop.id, NOW)
     drops.set_sha256(ledger, drop.id, sha256)

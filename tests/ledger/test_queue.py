@@ -32,7 +32,6 @@ def land(ledger: Ledger, tenant: str, path: str, settles: float = 0) -> str:
 def queue(ledger: Ledger, tenant: str, path: str) -> None:
     drop = drops.get(ledger, land(ledger, tenant, path))
     with ledger.transaction():
-        drops.queue(ledger, drop.id)
         jobs.create(ledger, drop, None, NOW)
         drops.claim(ledger, drop.id, NOW)
 

@@ -65,7 +65,6 @@ def test_every_state_comes_back_as_it_was(site: Any, tmp_path: Path) -> None:
 
 def claim(site: Any, drop_id: str) -> None:
     with site.ledger.transaction():
-        drops.queue(site.ledger, drop_id)
         jobs.create(site.ledger, site.drop(drop_id), "ann@acme.example", clock.now())
         drops.claim(site.ledger, drop_id, clock.now())
     assert take_file(site.settings, site.drop(drop_id))

@@ -73,7 +73,6 @@ def test_landing_never_overwrites_a_claimed_file_that_still_stands_in_the_inbox(
     first = site.upload("a.csv")
     drop = site.drop(first)
     with site.ledger.transaction():
-        drops.queue(site.ledger, first)
         jobs.create(site.ledger, drop, None, drop.landed_at)
         drops.claim(site.ledger, first, drop.landed_at)
     site.upload("a.csv", b"identity\ncid\n")

@@ -339,7 +339,6 @@ def test_what_a_killed_gateway_left_behind_is_taken_up_at_start(site: Any) -> No
 def test_a_claimed_file_that_still_stands_in_the_inbox_is_processed_once(site: Any) -> None:
     drop_id = site.upload("a.csv")
     with site.ledger.transaction():
-        drops.queue(site.ledger, drop_id)
         jobs.create(site.ledger, site.drop(drop_id), None, clock.now())
         drops.claim(site.ledger, drop_id, clock.now())
     with site.picking_up():

@@ -21,7 +21,6 @@ def job_at(ledger: Ledger, status: str) -> str:
     landing = Landing("acme", "profiles", "a.csv", bytes=10, inode=1, landed_at=NOW, settles_at=NOW)
     drop = landings.record_landing(ledger, landing)
     with ledger.transaction():
-        drops.queue(ledger, drop.id)
         job_id = jobs.create(ledger, drop, "ann@acme.example", NOW)
         drops.claim(ledger, drop.id, NOW)
     at = STEPS.index("pending_refresh" if status == "failed" else status)

@@ -70,7 +70,6 @@ def half_claimed(server: Running, names: Names) -> DropRow:
     """A drop that is claimed, and whose file still stands in the inbox: a kill came between the two."""
     (drop,) = drops.settled(server.ledger, clock.now(), clock.now(), 1)
     with server.ledger.transaction():
-        drops.queue(server.ledger, drop.id)
         jobs.create(server.ledger, drop, None, clock.now())
         drops.claim(server.ledger, drop.id, clock.now())
     assert server.inbox("a.csv").exists()

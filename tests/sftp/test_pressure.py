@@ -31,7 +31,6 @@ def land(ledger: Ledger, tenant: str, path: str) -> None:
     now = clock.now()
     drop = landings.record_landing(ledger, Landing(tenant, "people", path, 10, 1, landed_at=now, settles_at=now))
     with ledger.transaction():
-        drops.queue(ledger, drop.id)
         jobs.create(ledger, drop, "ann@acme.example", now)
         drops.claim(ledger, drop.id, now)
 
