@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
+
+WAITING: ContextVar[list[int] | None] = ContextVar("waiting", default=None)
+"""Open files and folders that are to be durable when `together` ends."""
 
 
 def write(path: Path, content: bytes, mode: int = 0o640, *, replace: bool = True) -> None:
@@ -32,6 +38,38 @@ def sync_folder(folder: Path) -> None:
     """Make the names in a folder survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(descriptor)
+        sync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sync(descriptor: int) -> None:
+    """Make the bytes of a small file, or the names in a folder, survive a power cut; in `together`, when that ends."""
+    waiting = WAITING.get()
+    if waiting is None:
+        os.fsync(descriptor)
+    else:
+        waiting.append(os.dup(descriptor))
+
+
+@contextmanager
+def together() -> Iterator[None]:
+    """Whatever is synced inside is durable when this ends without an error, and not before.
+
+    A file system writes its journal once for all of them, where it would do so for each: that takes half of the time
+    and of the processor.
+    """
+    waiting: list[int] = []
+    outer = WAITING.set(waiting)
+    try:
+        yield
+        # All are on their way before the first is waited for: its journal then has the places of the others' blocks.
+        for descriptor in waiting:
+            with suppress(OSError):  # It is an advice, which not every file system takes.
+                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        for descriptor in waiting:
+            os.fsync(descriptor)
+    finally:
+        WAITING.reset(outer)
+        for descriptor in waiting:
+            os.close(descriptor)

@@ -22,6 +22,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from gateway.allowance import UNLIMITED, Allowance
+from gateway.durable import together
 from gateway.errors import DropRefused, GatewayError, WorkerDied
 from gateway.pipeline.drop import Drop, Outcome, Suspect
 
@@ -73,9 +74,10 @@ class Task:
     on_progress: Progress = lambda word: None
 
 
-Answer = Outcome | Suspect | DropRefused | WorkerDied | PipelineCrashed
+Answer = Outcome | Suspect | DropRefused | WorkerDied | PipelineCrashed | None
 """What became of a task. It took more memory or time than a job may (DropRefused), the worker ended before its outcome
-came (WorkerDied), `Engine.stop` ended it (EngineStopped), or the pipeline raised (PipelineCrashed)."""
+was durable (WorkerDied), `Engine.stop` ended it (EngineStopped), or the pipeline raised (PipelineCrashed). None where
+it is to be run again: the tasks before it took too long, or the worker ended at another one."""
 
 
 class Engine:
@@ -128,9 +130,7 @@ class Engine:
     def run(self, tasks: Sequence[Task], on_answer: Callable[[int], None], *, patient: bool = False) -> list[Answer]:
         """Run jobs in one worker, or in the patient one, one after the other; waits for an idle one.
 
-        The answers, in the order of the tasks. The last tasks have none if they were not begun: a worker ended before
-        it came to them, or those before them had taken TOGETHER_SECONDS. The first one has an answer. `on_answer` hears
-        of each outcome how many of the tasks have none yet.
+        An answer for each task. `on_answer` hears, when one has been judged, how many of the tasks have not.
         """
         idle = self._idle_of(patient)
         worker = idle.get()
@@ -145,18 +145,17 @@ class Engine:
                 worker = self._replace(worker)
             worker.run(tasks, take, self._allowance)
         except (DropRefused, WorkerDied) as ended:
-            answers.append(ended)
+            answers = ended_at(len(answers), len(tasks), ended)
             try:
                 worker = self._replace(worker)
             except EngineStopped as stopped:
                 # Whoever waits for this worker is to hear of it too.
-                idle.put(worker)
-                return [*answers[:-1], stopped]
+                answers = [stopped for _ in tasks]
         except BaseException:
             idle.put(self._replace(worker))
             raise
         idle.put(worker)
-        return answers
+        return [*answers, *(None for _ in tasks[len(answers) :])]
 
     def stop(self) -> None:
         """End every worker at once, also those at work."""
@@ -189,6 +188,15 @@ class Engine:
         return self._new_worker(patient=worker.patient)
 
 
+def ended_at(judged: int, tasks: int, error: DropRefused | WorkerDied) -> list[Answer]:
+    """The answers of a worker that ended when it had judged so many, which need not be durable.
+
+    It ended at the next one; when it had judged all, nobody knows at which.
+    """
+    found: list[Answer] = [None] * judged
+    return [*found, error] if judged < tasks else [error for _ in found]
+
+
 class Worker:
     """One worker process and our end of its pipe."""
 
@@ -216,21 +224,22 @@ class Worker:
         return self._process.is_alive()
 
     def run(self, tasks: Sequence[Task], take: Callable[[Answer], None], allowance: Allowance) -> None:
-        """`take` gets the answers as they come. Raises DropRefused for a job that takes more than the allowance; this
-        worker is then still at it."""
+        """`take` gets the answers as they come; what they tell of is durable when this returns.
+
+        Raises DropRefused for a job that takes more than the allowance; this worker is then still at it.
+        """
         self.wait_until_ready()
         try:
             self._pipe.send([(task.drop, task.staging) for task in tasks])
         except OSError as error:
             raise WorkerDied("the worker process ended before the job began") from error
-        for task in tasks:
-            answer = self._answer(task.on_progress, allowance)
-            if answer is None:
-                return
+        at = 0
+        while (answer := self._answer(tasks[min(at, len(tasks) - 1)].on_progress, allowance)) is not None:
             take(answer)
+            at += 1
 
-    def _answer(self, on_progress: Progress, allowance: Allowance) -> Answer | None:
-        """What came of the job that the worker is at; None when it begins no further one."""
+    def _answer(self, on_progress: Progress, allowance: Allowance) -> Answer:
+        """What came of the job that the worker is at; None when it begins no further one and all is durable."""
         began = time.monotonic()
         while True:
             while not self._pipe.poll(LOOK_SECONDS):
@@ -288,11 +297,12 @@ def work(pipe: Connection, niceness: int) -> None:
         except (EOFError, ConnectionError):
             return
         began = time.monotonic()
-        for place, (drop, staging) in enumerate(tasks):
-            if place and time.monotonic() - began > TOGETHER_SECONDS:
-                pipe.send(None)
-                break
-            pipe.send(answer_of(drop, staging, pipe.send))
+        with together():
+            for place, (drop, staging) in enumerate(tasks):
+                if place and time.monotonic() - began > TOGETHER_SECONDS:
+                    break
+                pipe.send(answer_of(drop, staging, pipe.send))
+        pipe.send(None)
 
 
 def answer_of(drop: Drop, staging: Path, progress: Progress) -> Outcome | Suspect | Crash:

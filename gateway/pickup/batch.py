@@ -55,7 +55,7 @@ class Batch:
         answers = self.judge([task for task in begun if isinstance(task, Task)], is_last=is_last)
         given = iter(answers)
         results = [
-            (passage, passage.result(task.drop, next(given, None)) if isinstance(task, Task) else task)
+            (passage, passage.result(task.drop, next(given)) if isinstance(task, Task) else task)
             for passage, task in zip(group, begun, strict=True)
         ]
         outcomes = [(passage, result) for passage, result in results if isinstance(result, Outcome)]

@@ -102,10 +102,10 @@ class Passage:
             return self.fail(described.drop, message)
         return Task(described.drop, self.staging, self.note_progress)
 
-    def result(self, drop: Drop, answer: Answer | None) -> Result:
-        """What becomes of the job by the answer of its worker; None where that has not begun it."""
+    def result(self, drop: Drop, answer: Answer) -> Result:
+        """What becomes of the job by the answer of its worker; without one it is for the next batch."""
         if answer is None:
-            return Back("those before it took long")
+            return Back("its worker did not come to it")
         if isinstance(answer, EngineStopped):
             return Back("the gateway stops")
         if isinstance(answer, DropRefused):

@@ -14,6 +14,7 @@ from typing import Final
 import polars as pl
 from polars.io.plugins import register_io_source
 
+from gateway.durable import sync
 from gateway.pipeline.rows import ROW
 from gateway.pipeline.validate import TIME
 
@@ -35,7 +36,7 @@ def write(folder: Path, table: str, schema: pl.Schema, first: pl.DataFrame, more
         with (folder / f"{table}.arrows").open("wb") as file:
             as_stored(first, schema).write_ipc_stream(file, compression="uncompressed")
             file.flush()
-            os.fsync(file.fileno())
+            sync(file.fileno())
         return first.height
     path = folder / f"{table}.parquet"
     rows = write_parquet(path, schema, chain([first], [] if second is None else [second], more))

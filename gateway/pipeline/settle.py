@@ -8,7 +8,6 @@ nothing that was staged is changed: so it can be done again after a kill.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from functools import partial
@@ -19,7 +18,7 @@ import numpy as np
 import polars as pl
 
 from gateway import clock
-from gateway.durable import sync_folder
+from gateway.durable import sync, sync_folder
 from gateway.pipeline import leaving, page, rejecting, remarks, results
 from gateway.pipeline.drop import Drop, Outcome, StagedFile
 from gateway.pipeline.histogram import Bucket, Histogram
@@ -54,7 +53,7 @@ def leave(out: Staging, content: Mapping[str, Any], problems: Problems, histogra
     with (out.folder / FOLDER / TOLD).open("w", encoding="utf-8") as file:
         file.write(json.dumps(told, ensure_ascii=False))
         file.flush()
-        os.fsync(file.fileno())
+        sync(file.fileno())
     sync_folder(out.folder / FOLDER)
 
 
