@@ -1,8 +1,9 @@
-"""A file appears complete or not at all."""
+"""Durable files: what is synced together is so at the end, and not if anything went wrong before."""
 
 from __future__ import annotations
 
-import stat
+import os
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -10,24 +11,58 @@ import pytest
 from gateway import durable
 
 
-def test_a_file_is_written_with_its_mode_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
-    durable.write(tmp_path / "file", b"one", 0o600)
-    durable.write(tmp_path / "file", b"two", 0o640)
-    assert (tmp_path / "file").read_bytes() == b"two"
-    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o640
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of what has been fsynced."""
+    found: list[str] = []
+    fsync = os.fsync
+
+    def noted(descriptor: int) -> None:
+        fsync(descriptor)
+        found.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    return found
 
 
-def test_a_file_that_is_there_can_be_kept(tmp_path: Path) -> None:
-    durable.write(tmp_path / "file", b"one", replace=False)
-    with pytest.raises(FileExistsError):
-        durable.write(tmp_path / "file", b"two", replace=False)
-    assert (tmp_path / "file").read_bytes() == b"one"
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+def write(path: Path) -> None:
+    with path.open("w") as file:
+        file.write(path.name)
+        file.flush()
+        durable.sync(file.fileno())
 
 
-def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
-    (tmp_path / "file").mkdir()
-    with pytest.raises(OSError, match="Is a directory"):
-        durable.write(tmp_path / "file", b"two")
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+def test_a_file_alone_is_durable_at_once(tmp_path: Path, synced: list[str]) -> None:
+    write(tmp_path / "a")
+    assert synced == ["a"]
+
+
+def test_files_and_folders_that_are_synced_together_are_durable_when_all_are_written(
+    tmp_path: Path, synced: list[str]
+) -> None:
+    with durable.together():
+        for name in ("a", "b"):
+            write(tmp_path / name)
+        durable.sync_folder(tmp_path)
+        assert synced == []
+    assert synced == ["a", "b", tmp_path.name]
+
+
+def test_after_an_error_nothing_is_synced_and_no_file_stays_open(tmp_path: Path, synced: list[str]) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    with suppress(FileExistsError), durable.together():
+        write(tmp_path / "a")
+        tmp_path.mkdir()
+    assert synced == []
+    assert len(os.listdir("/proc/self/fd")) == before
+    write(tmp_path / "b")
+    assert synced == ["b"], "the next one is not waited with"
+
+
+def test_an_error_of_the_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(descriptor: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="Input/output"), durable.together():
+        write(tmp_path / "a")

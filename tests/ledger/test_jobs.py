@@ -117,7 +117,7 @@ def test_only_one_of_many_threads_begins_a_job(ledger: Ledger) -> None:
 
 def test_a_drop_is_claimed_once(ledger: Ledger) -> None:
     drop_id = jobs.get(ledger, claimed(ledger)).drop_id
-    with pytest.raises(LedgerError, match="is claimed, not queued"):
+    with pytest.raises(LedgerError, match="is claimed, not landed or settling or held"):
         drops.claim(ledger, drop_id, NOW)
 
 

@@ -61,6 +61,26 @@ def test_each_tenant_with_a_queued_job_waits_once(ledger: Ledger) -> None:
     assert jobs.waiting_tenants(ledger) == ["a", "b"]
 
 
+def test_of_small_jobs_that_wait_each_worker_begins_its_part_at_once(ledger: Ledger) -> None:
+    for number in range(9):
+        queue(ledger, "acme", str(number))
+    found = []
+    while begun := jobs.begin_next(ledger, NOW, "acme", most=4, workers=2):
+        found.append("".join(job.filename for job in begun))
+        assert begun == [jobs.get(ledger, job.id) for job in begun]
+    assert found == ["0123", "456", "7", "8"]
+
+
+def test_a_job_that_was_tried_before_begins_alone(ledger: Ledger) -> None:
+    for number in range(4):
+        queue(ledger, "acme", str(number))
+    (first, second) = jobs.begin_next(ledger, NOW, "acme", most=2)
+    for job in (first, second):
+        jobs.try_again(ledger, job.id, "its worker died", NOW)
+    found = [[job.filename for job in jobs.begin_next(ledger, NOW, "acme", most=4)] for _ in range(3)]
+    assert found == [["0"], ["1"], ["2", "3"]]
+
+
 def test_drops_settle_in_the_order_of_their_times_and_then_as_they_landed(ledger: Ledger) -> None:
     order = [("late", -1.0), ("first", -3), ("second", -2), ("also second", -2), ("not yet", 5)]
     for path, settles in order:
