@@ -17,7 +17,7 @@ from gateway.pickup.publication import Decided
 from gateway.pipeline.drop import Outcome
 
 TOGETHER_MAX = 8
-"""Small drops of one batch: few enough that another tenant's job does not wait long for a worker."""
+"""Small drops of one batch: few enough that a tenant who comes meanwhile does not wait long for a worker."""
 
 AHEAD = 2
 """With so many of its jobs left a batch is about to end: while they are judged, another slot prepares the next one."""

@@ -294,8 +294,11 @@ class Pickup:
         if self._turns.are_taken(patient=patient):
             return []
         now = clock.now()
-        most, workers = (1, 1) if patient else (TOGETHER_MAX, self._live.current.gateway.engine.workers)
-        for tenant in self._turns.order(jobs.waiting_tenants(self._ledger), patient=patient):
+        waiting = jobs.waiting_tenants(self._ledger)
+        # Several at once only while no other tenant waits for a worker.
+        most = TOGETHER_MAX if len(waiting) == 1 and not patient else 1
+        workers = self._live.current.gateway.engine.workers
+        for tenant in self._turns.order(waiting, patient=patient):
             if begun := jobs.begin_next(self._ledger, now, tenant, most=most, workers=workers):
                 return begun
         return []
