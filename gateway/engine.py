@@ -41,7 +41,7 @@ GARBAGE_OBJECTS = 100_000
 # spends a fifth of its time on page faults.
 ALLOCATOR = {"_RJEM_MALLOC_CONF": "dirty_decay_ms:5000,muzzy_decay_ms:5000"}
 
-TOGETHER_SECONDS = 0.25
+TOGETHER_SECONDS = 0.5
 """Of several jobs that a worker has got at once none begins later than this: they were not as short as they looked."""
 
 Progress = Callable[[str], None]
