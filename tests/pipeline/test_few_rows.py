@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from typing import Literal
 
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, settings
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from gateway.contracts.value_types import FEW
 from gateway.pipeline import few
+from gateway.pipeline.records import Records, frame, plain_records
 from gateway.pipeline.results import append_text
 from gateway.pipeline.rows import SPLIT_BYTES_MAX, fields, split_fields
 
@@ -34,6 +36,19 @@ def test_records_without_quotes_are_split_as_polars_reads_them(data: st.DataObje
     schema = {f"column {at}": pl.String for at in range(width)}
     read = pl.read_csv(text.encode(), has_header=False, schema=schema, infer_schema=False, separator=delimiter)
     assert split_fields(text, schema, delimiter).equals(read)
+
+
+@settings(max_examples=300, deadline=None)
+@given(text=st.text(st.sampled_from('a,;"\n\r '), min_size=1, max_size=12), delimiter=st.sampled_from([None, ",", ";"]))
+def test_the_lines_of_a_short_text_are_framed_as_any_others_are(text: str, delimiter: str | None) -> None:
+    mark = ord(delimiter) if delimiter else None
+    octets = np.frombuffer(text.encode(), dtype=np.uint8)
+    plain = plain_records(text.encode(), mark)
+    assert (plain is None) == ("\r" in text.replace("\r\n", "") or ('"' in text and delimiter is not None))
+    if plain:
+        framed, _ = frame(octets, mark, final=True, at=0, line=1)
+        for name in Records.__slots__:
+            np.testing.assert_array_equal(getattr(plain, name), getattr(framed, name), strict=True)
 
 
 @pytest.mark.parametrize("repeats", [1, SPLIT_BYTES_MAX])

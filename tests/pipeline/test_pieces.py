@@ -44,6 +44,7 @@ Results = dict[str, bytes] | Suspect
 SIZES = (
     (judge, "CHUNK_BYTES", 150),
     (records, "BLOCK_BYTES", 60),
+    (records, "PLAIN_BYTES_MAX", 0),
     (numbers, "PART_ROWS", 2),
     (runs, "BLOCK_BYTES", 200),
     (runs, "COLUMN_BYTES", 1),
