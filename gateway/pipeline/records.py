@@ -6,7 +6,7 @@ polars is only ever given records that are known to be whole.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
@@ -107,12 +107,17 @@ def plain_records(text: bytes, delimiter: int | None) -> Records | None:
         return None
     lines = text.splitlines(keepends=True)
     stop = list(accumulate(map(len, lines)))
-    content = [len(line.rstrip(b"\r\n")) for line in lines]
+    content = [len(one.rstrip(b"\r\n")) for one in lines]
     start = [0, *stop[:-1]]
     end = [begin + length for begin, length in zip(start, content, strict=True)]
-    fields = [1 if delimiter is None else 1 + line.count(delimiter) for line in lines]
-    numbers = (np.array(column, dtype=np.int64) for column in (start, end, stop, range(1, len(lines) + 1), fields))
-    return Records(*numbers, stray=np.zeros(len(lines), dtype=np.bool_))
+    fields = [1 if delimiter is None else 1 + one.count(delimiter) for one in lines]
+    line = range(1, len(lines) + 1)
+    stray = np.zeros(len(lines), dtype=np.bool_)
+    return Records(offsets(start), offsets(end), offsets(stop), offsets(line), offsets(fields), stray)
+
+
+def offsets(numbers: Sequence[int]) -> Offsets:
+    return np.array(numbers, dtype=np.int64)
 
 
 def frame(block: Octets, delimiter: int | None, final: bool, at: int, line: int) -> tuple[Records, Offsets]:

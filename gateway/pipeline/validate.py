@@ -116,13 +116,14 @@ def validated(rows: Rows, terms: Terms) -> Validated:
 def without_blanks(frame: pl.DataFrame, terms: Terms) -> pl.DataFrame:
     """All columns of the contract, blank values as null, and null where `keep` says that a column is ignored."""
     contract = terms.contract
-    missing = [pl.lit(None, dtype=pl.String).alias(c.name) for c in contract.columns if c.name not in frame.columns]
     names = [name for name in frame.columns if name not in PLACE]
-    maybe = maybe_blank(frame, names)
-    solid = [pl.when(pl.col(name).str.strip_chars() != "").then(pl.col(name)).alias(name) for name in maybe]
-    if missing or solid:
-        frame = few.with_columns(frame, [*solid, *missing])
-    names += [column.meta.output_name() for column in missing]
+    missing = [column.name for column in contract.columns if column.name not in names]
+    if maybe := maybe_blank(frame, names):
+        solid = [pl.when(pl.col(name).str.strip_chars() != "").then(pl.col(name)).alias(name) for name in maybe]
+        frame = few.with_columns(frame, solid)
+    if missing:
+        frame = few.with_nulls(frame, missing)
+    names += missing
     for keep in contract.keep:
         ignored = [name for name in names if name not in keep.columns and has_value(frame[name])]
         kept = ~frame.select(all_hold(keep.when)).to_series()

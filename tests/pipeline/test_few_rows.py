@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.contracts.value_types import FEW
-from gateway.pipeline import few
+from gateway.pipeline import damage, few
+from gateway.pipeline.damage import IdWidths
 from gateway.pipeline.records import Records, frame, plain_records
 from gateway.pipeline.results import append_text
-from gateway.pipeline.rows import SPLIT_BYTES_MAX, fields, split_fields
+from gateway.pipeline.rows import LINE, ROW, SPLIT_BYTES_MAX, fields, split_fields
 
 DELIMITERS = st.sampled_from(",;\t|")
 UNQUOTED = st.text(st.sampled_from("ab ,;|\té\ufeff#\\'\x0b\u2028"), max_size=4)
@@ -70,6 +71,22 @@ def test_the_fields_are_the_same_in_a_short_body_and_a_long_one(
 
 @settings(max_examples=200, deadline=None)
 @given(
+    ids=st.lists(st.none() | st.text(st.sampled_from("019a\n٣ "), max_size=3) | st.sampled_from(["9" * 18, "9" * 19]))
+)
+def test_the_widths_of_few_ids_are_those_of_many(ids: list[str | None]) -> None:
+    frame = pl.DataFrame(
+        {ROW: range(1, len(ids) + 1), LINE: range(2, len(ids) + 2), "id": ids}, schema_overrides={"id": pl.String}
+    )
+    few_ids, many_ids = IdWidths(), IdWidths()
+    few_ids.add(frame, "id")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(damage, "FEW", -1)
+        many_ids.add(frame, "id")
+    assert few_ids == many_ids
+
+
+@settings(max_examples=200, deadline=None)
+@given(
     rows=st.lists(st.tuples(st.none() | st.integers(-(2**63), 2**63 - 1), WRITTEN, WRITTEN), max_size=12),
     names=st.lists(st.text(st.sampled_from('ab",;\n\r é'), max_size=5), min_size=3, max_size=3, unique=True),
     separator=DELIMITERS,
@@ -94,3 +111,6 @@ def test_expressions_give_the_same_over_few_rows_and_many(height: int) -> None:
     doubled = [(pl.col("a") * 2).alias("a"), (pl.col("a") + 1).alias("b")]
     assert few.select(frame, doubled).equals(frame.select(doubled))
     assert few.with_columns(frame, doubled).equals(frame.with_columns(doubled))
+    nulls = frame.with_columns(b=pl.lit(None, dtype=pl.String), c=pl.lit(None, dtype=pl.String))
+    assert few.with_nulls(frame, ["b", "c"]).equals(nulls)
+    assert few.with_nulls(frame, ["b", "c"]).schema == nulls.schema
