@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import polars as pl
 
@@ -28,6 +29,16 @@ def with_nulls(frame: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
     return frame.hstack([nulls.alias(name) for name in names])
 
 
+def values(column: pl.Series) -> list[Any]:
+    """Those that are not null."""
+    return [value for value in column.to_list() if value is not None]
+
+
 def may_match(texts: pl.Series, pattern: re.Pattern[str]) -> bool:
     """Whether one of the texts matches at its beginning; of many this is not known, and may be."""
-    return len(texts) > FEW or any(text is not None and pattern.match(text) for text in texts.to_list())
+    return len(texts) > FEW or any(map(pattern.match, values(texts)))
+
+
+def all_match(texts: pl.Series, pattern: re.Pattern[str]) -> bool:
+    """Whether all of the texts match as a whole; of many this is not known, and may not be."""
+    return len(texts) <= FEW and all(map(pattern.fullmatch, values(texts)))

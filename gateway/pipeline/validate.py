@@ -226,14 +226,9 @@ def with_normal_forms(frame: pl.DataFrame, rules: Rules, findings: Findings, tal
     """Each column in the normal form of its type; what has none is a problem, or is dropped (`on_invalid`)."""
     both = frame.hstack([frame[name].alias(RAW + name) for name in rules.columns])
     empty = {time.name for time in rules.times if time.is_read and not has_value(frame[time.name])}
-    forms = {name: form for name, form in rules.forms.items() if has_value(frame[name])}
-    both = few.with_columns(
-        both,
-        [
-            *(form.alias(name) for name, form in forms.items()),
-            *(pl.lit(None, dtype=times.UTC_MICROSECONDS).alias(name) for name in empty),
-        ],
-    )
+    forms = [form.alias(name) for name, form in rules.forms.items() if needs_form(frame[name], rules)]
+    forms += [pl.lit(None, dtype=times.UTC_MICROSECONDS).alias(name) for name in empty]
+    both = few.with_columns(both, forms) if forms else both
     tallies.add(rules.times, both)
     dropped: dict[str, pl.Series] = {}
     for check, mask in findings.apply(both, rules.checks):
@@ -243,6 +238,12 @@ def with_normal_forms(frame: pl.DataFrame, rules: Rules, findings: Findings, tal
     if not dropped:
         return kept
     return kept.with_columns(pl.when(~mask).then(pl.col(name)).alias(name) for name, mask in dropped.items())
+
+
+def needs_form(texts: pl.Series, rules: Rules) -> bool:
+    """False for a column without values, and for few that are seen to be in normal form."""
+    normal = rules.normal.get(texts.name)
+    return has_value(texts) and not (normal and few.all_match(texts, normal))
 
 
 def with_user_agents(frame: pl.DataFrame, contract: Contract) -> pl.DataFrame:

@@ -11,12 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.contracts.value_types import FEW
+from gateway.contracts.model import Column, ColumnType
+from gateway.contracts.value_types import FEW, RULES
 from gateway.pipeline import damage, few
 from gateway.pipeline.damage import IdWidths
+from gateway.pipeline.findings import Check
 from gateway.pipeline.records import Records, frame, plain_records
 from gateway.pipeline.results import append_text
 from gateway.pipeline.rows import LINE, ROW, SPLIT_BYTES_MAX, fields, split_fields
+from gateway.pipeline.rules import column_rules
 
 DELIMITERS = st.sampled_from(",;\t|")
 UNQUOTED = st.text(st.sampled_from("ab ,;|\té\ufeff#\\'\x0b\u2028"), max_size=4)
@@ -103,6 +106,52 @@ def test_few_values_are_written_as_polars_writes_them(
     append_text(frame, file, include_header=header, separator=separator, quote_style=style)
     written = frame.write_csv(include_header=header, separator=separator, quote_style=style)
     assert file.getvalue().decode() == written
+
+
+TYPED: list[ColumnType] = [name for name, rule in RULES.items() if rule.normal]
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data(), name=st.sampled_from(TYPED))
+def test_what_is_seen_to_be_in_normal_form_is(data: st.DataObject, name: ColumnType) -> None:
+    rule = RULES[name]
+    assert rule.normal
+    texts = pl.Series(data.draw(st.lists(st.from_regex(rule.normal, fullmatch=True), min_size=1)), dtype=pl.String)
+    assert texts.to_frame("a").select(rule.normalise(pl.col("a"))).to_series().equals(texts)
+
+
+RULED = Column(
+    name="a", allowed=("5", "10", "none", "bb"), placeholders=("None", "5"), min=0, max=9, length_min=2, length_max=3
+)
+RULE_CHECKS = [check for check in column_rules(RULED)[1] if check.all_fit]
+
+
+@settings(max_examples=500, deadline=None)
+@given(
+    values=st.lists(
+        st.none() | st.sampled_from(["5", "10", "none", "bb", " NONE\u2003", "nan", "1_0", "-0", "1e0"]) | WRITTEN,
+        min_size=1,
+        max_size=3,
+    ),
+    check=st.sampled_from(RULE_CHECKS),
+)
+def test_few_values_that_are_said_to_fit_break_no_rule(values: list[str | None], check: Check) -> None:
+    frame = pl.DataFrame({"a": values}, schema={"a": pl.String})
+    is_broken = frame.select(check.broken.fill_null(True).any()).item()
+    assert check.can_break(frame) or not is_broken
+
+
+def test_each_rule_is_seen_to_be_kept() -> None:
+    kept = {
+        "not_allowed": "bb",
+        "placeholder_identity": "b",
+        "out_of_range": "7.5",
+        "too_short": "éé",
+        "too_long": "abc",
+    }
+    assert {check.code for check in RULE_CHECKS} == set(kept)
+    for check in RULE_CHECKS:
+        assert not check.can_break(pl.DataFrame({"a": [kept[check.code], None]}))
 
 
 @pytest.mark.parametrize("height", [0, 1, FEW, FEW + 1])
