@@ -18,6 +18,7 @@ from gateway.contracts.model import EventColumns, Identify
 from gateway.pipeline import json_text
 from gateway.pipeline.drop import Drop
 from gateway.pipeline.header import Header
+from gateway.pipeline.histogram import EPOCH, MICROSECOND
 from gateway.pipeline.members import KEY_ENDS, VALUE_ENDS, members, paired
 from gateway.pipeline.nested import nested_columns
 from gateway.pipeline.results import expressions, is_json, json_value, ndjson_line
@@ -129,14 +130,16 @@ def brought(found: Validated, drop: Drop, header: Header, json_columns: frozense
         drop = replace(drop, policy=drop.policy.model_copy(update={"null_marker": None}))
     dated = {name: key for name, key in dated_as(header).items() if name not in aside}
     frame = with_dates(with_time(found.good, drop), drop, header, dated)
-    rows = with_blanks(Written(frame, drop, json_columns, escapes, aside), found.blanked.rename(dated, strict=False))
+    blanked = found.blanked.rename(dated, strict=False) if dated else found.blanked
+    rows = with_blanks(Written(frame, drop, json_columns, escapes, aside), blanked)
     tables = {"profiles": profiles(rows)} if contract.kind == "profiles" else dict(mixed(rows, drop))
     return {name: frame for name, frame in tables.items() if frame.height}
 
 
 def with_time(frame: pl.DataFrame, drop: Drop) -> pl.DataFrame:
     """With a TIME in each row: its own, or that of the upload (B5, B8)."""
-    as_of = pl.Series(TIME, [drop.as_of.replace(tzinfo=None)], dtype=pl.Datetime("us"))
+    # From a number it is made in a tenth of the time.
+    as_of = pl.Series(TIME, [(drop.as_of - EPOCH) // MICROSECOND]).cast(times.UTC_MICROSECONDS)
     if TIME not in frame.columns:
         return frame.hstack([as_of.new_from_index(0, frame.height)])
     return frame.with_columns(pl.col(TIME).fill_null(pl.lit(as_of))) if frame[TIME].null_count() else frame

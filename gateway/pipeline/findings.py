@@ -17,6 +17,7 @@ from gateway.pipeline.problems import SCHEMA, Problems, shown
 from gateway.pipeline.rows import LINE, ROW
 
 DISTINCT_EXPLAINED_MAX = 1000
+FALSE = pl.Series([False])
 HINTS = {name: code.hint for name, code in CODES.items()}
 
 
@@ -128,7 +129,7 @@ class Findings:
 
 def none_of(rows: int) -> pl.Series:
     """A mask that selects none of the rows."""
-    return pl.Series([False]).new_from_index(0, rows)
+    return FALSE.new_from_index(0, rows)
 
 
 def of_records(broken: pl.DataFrame) -> pl.DataFrame:

@@ -111,7 +111,7 @@ def test_few_values_are_written_as_polars_writes_them(
 TYPED: list[ColumnType] = [name for name, rule in RULES.items() if rule.normal]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(data=st.data(), name=st.sampled_from(TYPED))
 def test_what_is_seen_to_be_in_normal_form_is(data: st.DataObject, name: ColumnType) -> None:
     rule = RULES[name]
@@ -126,7 +126,7 @@ RULED = Column(
 RULE_CHECKS = [check for check in column_rules(RULED)[1] if check.all_fit]
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(
     values=st.lists(
         st.none() | st.sampled_from(["5", "10", "none", "bb", " NONE\u2003", "nan", "1_0", "-0", "1e0"]) | WRITTEN,

@@ -285,7 +285,7 @@ def test_what_a_killed_try_left_is_gone(tmp_path: Path) -> None:
 def test_the_pages_of_a_file_that_are_behind_are_given_back_and_can_be_read_again(tmp_path: Path) -> None:
     path = tmp_path / "original"
     path.write_bytes(bytes(range(256)) * 4096)
-    octets = octets_of(path, skip=3)
+    octets = octets_of(path)[3:]
     before = octets.tobytes()
     held = rss_of(path)
     let_go(octets[10:], len(octets) // 2)
