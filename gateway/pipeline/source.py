@@ -81,10 +81,8 @@ def opened(drop: Drop, scratch: Path) -> Source:
 
 def octets_of(path: Path) -> Octets:
     """All bytes of a file: those of a small one are read, since it takes longer to map them into memory."""
-    with path.open("rb") as file:
-        text = file.read(COPY_BYTES)
-    if len(text) < COPY_BYTES:
-        return np.frombuffer(text, dtype=np.uint8)
+    if path.stat().st_size < COPY_BYTES:
+        return np.frombuffer(path.read_bytes(), dtype=np.uint8)
     return np.asarray(np.memmap(path, dtype=np.uint8, mode="r"))
 
 
