@@ -39,6 +39,11 @@ def may_match(texts: pl.Series, pattern: re.Pattern[str]) -> bool:
     return len(texts) > FEW or any(map(pattern.match, values(texts)))
 
 
+def may_hold(texts: pl.Series, pattern: re.Pattern[str]) -> bool:
+    """As `may_match`, anywhere in a text."""
+    return len(texts) > FEW or any(map(pattern.search, values(texts)))
+
+
 def all_match(texts: pl.Series, pattern: re.Pattern[str]) -> bool:
     """Whether all of the texts match as a whole; of many this is not known, and may not be."""
     return len(texts) <= FEW and all(map(pattern.fullmatch, values(texts)))

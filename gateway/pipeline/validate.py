@@ -279,7 +279,7 @@ def with_time(frame: pl.DataFrame, terms: Terms, findings: Findings) -> pl.DataF
     contract = terms.contract
     if not any(column.type in ("iso_time", "unix_time") for column in contract.columns):
         return frame
-    as_of = pl.lit(terms.as_of.replace(tzinfo=None), dtype=times.UTC_MICROSECONDS)
+    as_of = times.literal(terms.as_of)
     forms: list[pl.Expr] = []
     checks: list[Check] = []
     for column in contract.columns:
@@ -293,11 +293,10 @@ def with_time(frame: pl.DataFrame, terms: Terms, findings: Findings) -> pl.DataF
             moment = own if source == column.name else moment
             forms.append(own.alias(TIME))
             if contract.kind != "profiles":
-                checks += time_checks(source, as_of, terms)
+                checks += time_checks(source, terms)
         written = times.write_iso(moment) if column.type == "iso_time" else times.write_unix(moment)
         forms.append(written.alias(column.name))
-    for form in forms:
-        frame = frame.with_columns(form)
+    frame = few.with_columns(frame, forms)
     findings.apply(frame, checks)
     return frame
 
@@ -311,19 +310,22 @@ def time_source(name: str, terms: Terms) -> tuple[str, pl.Expr]:
     return name, pl.col(name)
 
 
-def time_checks(name: str, as_of: pl.Expr, terms: Terms) -> Iterator[Check]:
-    late = as_of + FUTURE_TOLERANCE
+def time_checks(name: str, terms: Terms) -> Iterator[Check]:
+    latest = terms.as_of + FUTURE_TOLERANCE
     shown_limit = f"{terms.as_of:%Y-%m-%dT%H:%M:%SZ}"
     yield Check(
-        name, "in_the_future", (pl.col(TIME) > late).fill_null(False),
+        name, "in_the_future", (pl.col(TIME) > times.literal(latest)).fill_null(False),
         f'{name}: "{{value}}" is more than an hour after the file landed ({shown_limit})', value_in=TIME,
+        all_fit=lambda moments: max(moments) <= latest.replace(tzinfo=None),
     )  # fmt: skip
     if terms.retention_days is None:
         return
-    early = as_of - timedelta(days=terms.retention_days)
+    age_max = timedelta(days=terms.retention_days)
+    early = times.literal(terms.as_of) - age_max
     yield Check(
         name, "beyond_retention", (pl.col(TIME) < early).fill_null(False),
         f'{name}: "{{value}}" is older than the retention of {terms.retention_days} days', value_in=TIME,
+        all_fit=lambda moments: terms.as_of.replace(tzinfo=None) - min(moments) <= age_max,
     )  # fmt: skip
 
 
