@@ -34,6 +34,18 @@ def write(path: Path, content: bytes, mode: int = 0o640, *, replace: bool = True
     sync_folder(path.parent)
 
 
+def create(path: Path, content: bytes) -> None:
+    """A new file of few bytes, which are durable; its name is not, before its folder is synced."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+    try:
+        left = memoryview(content)
+        while left:
+            left = left[os.write(descriptor, left) :]
+        sync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def sync_folder(folder: Path) -> None:
     """Make the names in a folder survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import polars as pl
 
 from gateway.contracts.date_formats import DATE_FORMATS, UNIX_NAMES
 
 UTC_MICROSECONDS = pl.Datetime("us")
+# What one counts, and from when.
+EPOCH, MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 
 # U79, X11: T or a space, seconds and fraction optional, zone optional.
 ISO = (
@@ -19,6 +23,16 @@ ZONE = r" ?(?:[zZ]|[+-][0-9][0-9](?::?[0-9][0-9])?)$"
 LOCAL_FORMS = ("%Y-%m-%dT%H:%M:%S.%6f", "%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M")
 UNIX_SECONDS = r"^-?[0-9]{1,11}(?:\.[0-9]{1,6})?$"
 UNIX_MILLISECONDS = r"^[0-9]{13}$"
+
+
+def number(moment: datetime) -> int:
+    """A moment, which has a zone, as a Datetime counts it."""
+    return (moment - EPOCH) // MICROSECOND
+
+
+def literal(moment: datetime) -> pl.Expr:
+    """A moment, which has a zone, as a Datetime in UTC; polars takes twenty times as long to make one."""
+    return pl.lit(number(moment), pl.Int64).cast(UTC_MICROSECONDS)
 
 
 def parse_iso(text: pl.Expr, zone: str) -> pl.Expr:

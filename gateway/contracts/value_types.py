@@ -29,22 +29,31 @@ FEW = 1000
 IP_LITERAL = r"^\[[0-9A-Fa-f:.]+\](?::[0-9]{1,5})?$"
 URL = r"^[A-Za-z][A-Za-z0-9+.-]*://(?:[^/?#@\s]*@)?(\[[0-9A-Fa-f:.]+\]|[^/?#@:\[\]\s]+)(?::[0-9]{0,5})?((?:/[^?#\s]*)?)(?:[?#][^\s]*)?$"
 INTEGER = r"^[+-]?[0-9]{1,18}$"
+NORMAL_INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}")
+# Python's engine backtracks, so no two parts that can repeat have a character in common.
+NORMAL_EMAIL = re.compile(
+    r"(?=.{1,63}$)[A-Za-z0-9]+(?:[.+_-][A-Za-z0-9]+)*@(?:[A-Za-z0-9]+[.-])*[A-Za-z0-9]+\.[A-Za-z]{2,}"
+)
 NUMBER = r"^-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?$"
 
 
 @dataclass(frozen=True, slots=True)
 class TypeRule:
-    """One type: the code of a value that does not fit, what was expected in words, and the normal form."""
+    """One type: the code of a value that does not fit, what was expected in words, and the normal form.
+
+    What matches `normal` as a whole is in normal form already; so can be what does not.
+    """
 
     code: str
     expected: str
     normalise: Normalise
+    normal: re.Pattern[str] | None = None
 
 
 def rule_for(column: Column) -> TypeRule | None:
     """The type rule of a column; None where any text fits, for JSON, and for times, which are read apart."""
     if column.type == "integer" and column.min == 0 and column.max is None:
-        return TypeRule("not_non_negative_integer", "a non-negative integer", integer)
+        return TypeRule("not_non_negative_integer", "a non-negative integer", integer, NORMAL_INTEGER)
     return RULES.get(column.type)
 
 
@@ -142,11 +151,11 @@ def is_language(bare: str) -> bool:
 
 
 RULES: dict[ColumnType, TypeRule] = {
-    "integer": TypeRule("not_integer", "a whole number", integer),
-    "number": TypeRule("not_number", "a number", number),
-    "boolean": TypeRule("not_boolean", "true or false", boolean),
-    "digits": TypeRule("not_digits", "digits, with spaces between them at most", digits),
-    "email": TypeRule("bad_email", "an email address", email),
+    "integer": TypeRule("not_integer", "a whole number", integer, NORMAL_INTEGER),
+    "number": TypeRule("not_number", "a number", number, re.compile(NUMBER)),
+    "boolean": TypeRule("not_boolean", "true or false", boolean, re.compile("true|false")),
+    "digits": TypeRule("not_digits", "digits, with spaces between them at most", digits, re.compile("[0-9]+")),
+    "email": TypeRule("bad_email", "an email address", email, NORMAL_EMAIL),
     "url": TypeRule("bad_url", "a URL", url),
     "hostname": TypeRule("bad_hostname", "a host name", hostname),
     "country": TypeRule("bad_country", "an ISO 3166-1 alpha-2 country code", country),

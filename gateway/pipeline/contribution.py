@@ -15,8 +15,9 @@ import polars as pl
 from gateway.contracts import Contract, times
 from gateway.contracts.date_formats import DATE_HEADER
 from gateway.contracts.model import EventColumns, Identify
-from gateway.pipeline import json_text
+from gateway.pipeline import few, json_text
 from gateway.pipeline.drop import Drop
+from gateway.pipeline.findings import none_of
 from gateway.pipeline.header import Header
 from gateway.pipeline.members import KEY_ENDS, VALUE_ENDS, members, paired
 from gateway.pipeline.nested import nested_columns
@@ -79,7 +80,7 @@ class Written:
     def objects(self, names: list[str]) -> pl.Series:
         """Those of the columns that each row has a value in, as a JSON object."""
         line = ndjson_line(self.frame, self.drop, names, self.json_columns, self.escapes)
-        return self.frame.select(ROW, line.alias("line"))["line"]
+        return few.select(self.frame, [pl.col(ROW), line.alias("line")])["line"]
 
     def attributes(self, names: list[str]) -> list[pl.Series]:
         """Those of the columns, as they are left for the store."""
@@ -129,14 +130,15 @@ def brought(found: Validated, drop: Drop, header: Header, json_columns: frozense
         drop = replace(drop, policy=drop.policy.model_copy(update={"null_marker": None}))
     dated = {name: key for name, key in dated_as(header).items() if name not in aside}
     frame = with_dates(with_time(found.good, drop), drop, header, dated)
-    rows = with_blanks(Written(frame, drop, json_columns, escapes, aside), found.blanked.rename(dated, strict=False))
+    blanked = found.blanked.rename(dated, strict=False) if dated else found.blanked
+    rows = with_blanks(Written(frame, drop, json_columns, escapes, aside), blanked)
     tables = {"profiles": profiles(rows)} if contract.kind == "profiles" else dict(mixed(rows, drop))
     return {name: frame for name, frame in tables.items() if frame.height}
 
 
 def with_time(frame: pl.DataFrame, drop: Drop) -> pl.DataFrame:
     """With a TIME in each row: its own, or that of the upload (B5, B8)."""
-    as_of = pl.Series(TIME, [drop.as_of.replace(tzinfo=None)], dtype=pl.Datetime("us"))
+    as_of = pl.Series(TIME, [times.number(drop.as_of)]).cast(times.UTC_MICROSECONDS)
     if TIME not in frame.columns:
         return frame.hstack([as_of.new_from_index(0, frame.height)])
     return frame.with_columns(pl.col(TIME).fill_null(pl.lit(as_of))) if frame[TIME].null_count() else frame
@@ -193,10 +195,10 @@ def profiles(rows: Written) -> pl.DataFrame:
 
 def mixed(rows: Written, drop: Drop) -> Iterator[tuple[str, pl.DataFrame]]:
     """The rows that identify somebody, by table, and the others, which are events (U1 to U5)."""
-    left = pl.repeat(True, rows.frame.height, eager=True)
+    left = ~none_of(rows.frame.height)
     by_table: dict[str, list[pl.DataFrame]] = {}
     for rule in rows.contract.identify:
-        mine = left & rows.frame.select(all_hold(rule.when).alias("mine"))["mine"]
+        mine = left & few.select(rows.frame, [all_hold(rule.when).alias("mine")])["mine"]
         left &= ~mine
         if mine.any():
             by_table.setdefault(rule.table, []).append(identified(rows, rule, mine))
@@ -226,19 +228,19 @@ def events(rows: Written, drop: Drop) -> pl.DataFrame:
     contract, policy = rows.contract, drop.policy
     of_event = contract.event or EventColumns()
     named = [pl.col(name) for name in (of_event.name, of_event.type) if name]
-    age = pl.lit(drop.as_of.replace(tzinfo=None), pl.Datetime("us")) - pl.col(TIME)
-    found = rows.frame.select(
-        TIME,
-        ROW,
-        *whom(rows),
+    age = times.literal(drop.as_of) - pl.col(TIME)
+    cells = [
+        pl.col(TIME),
+        pl.col(ROW),
+        *map(pl.lit, whom(rows)),
         pl.coalesce(*named, pl.lit(contract.name)).alias("name"),
         (pl.col(of_event.type) if of_event.type else pl.lit(None, TEXT)).alias("type"),
-        properties(rows, of_event).alias("properties"),
+        pl.lit(properties(rows, of_event)).alias("properties"),
         unique_key(rows).alias("unique_key"),
         (age <= timedelta(hours=policy.trigger_hours)).alias("can_trigger"),
         (age <= timedelta(days=policy.activity_log_days)).alias("in_activity_log"),
-    )
-    return about_somebody(found)
+    ]
+    return about_somebody(few.select(rows.frame, cells))
 
 
 def properties(rows: Written, of_event: EventColumns) -> pl.Series:

@@ -14,7 +14,7 @@ from typing import Final
 import polars as pl
 from polars.io.plugins import register_io_source
 
-from gateway.durable import sync
+from gateway.durable import create
 from gateway.pipeline.rows import ROW
 from gateway.pipeline.validate import TIME
 
@@ -33,10 +33,8 @@ def write(folder: Path, table: str, schema: pl.Schema, first: pl.DataFrame, more
     """
     second = next(more, None)
     if second is None and first.height <= FEW_ROWS and first.estimated_size() <= FEW_BYTES:
-        with (folder / f"{table}.arrows").open("wb") as file:
-            as_stored(first, schema).write_ipc_stream(file, compression="uncompressed")
-            file.flush()
-            sync(file.fileno())
+        stream = as_stored(first, schema).write_ipc_stream(None, compression="uncompressed")
+        create(folder / f"{table}.arrows", stream.getvalue())
         return first.height
     path = folder / f"{table}.parquet"
     rows = write_parquet(path, schema, chain([first], [] if second is None else [second], more))

@@ -13,7 +13,7 @@ import polars as pl
 
 from gateway.contracts import Contract
 from gateway.contracts.model import ColumnType
-from gateway.pipeline import results
+from gateway.pipeline import few, results
 from gateway.pipeline.header import Header
 from gateway.pipeline.nested import nested_columns
 from gateway.pipeline.results import RENDERED
@@ -45,7 +45,8 @@ def rendered(frame: pl.DataFrame, header: Header, contract: Contract, null_marke
         name for name in frame.columns
         if name in PLACE or name == TIME or (name not in known and has_value(frame[name]))
     ]  # fmt: skip
-    return frame.select(*kept, line_of(frame, columns, header.delimiter, plain).alias(RENDERED))
+    line = line_of(frame, columns, header.delimiter, plain).alias(RENDERED)
+    return few.select(frame, [*map(pl.col, kept), line])
 
 
 def line_of(frame: pl.DataFrame, columns: list[str], delimiter: str, plain: set[str]) -> pl.Expr:
@@ -65,6 +66,8 @@ def line_of(frame: pl.DataFrame, columns: list[str], delimiter: str, plain: set[
 def field(texts: pl.Series, delimiter: str) -> pl.Expr:
     """A text as a field, in quotes where it needs them: polars' own `quote_style="necessary"`."""
     value = pl.col(texts.name)
+    if not few.may_hold(texts, results.needing_quotes(delimiter)):
+        return value
     needing = texts.str.contains(rf'[{pl.escape_regex(delimiter)}"\r\n]')
     if texts.str.len_bytes().min() == 0:
         # An empty text is no null.
@@ -85,7 +88,9 @@ def write(frame: pl.DataFrame, columns: list[str], delimiter: str, path: Path) -
 def append(frame: pl.DataFrame, columns: list[str], delimiter: str, file: IO[bytes], *, header: bool) -> None:
     """`columns` are those of the header, and behind them others that the frame has by name."""
     if header:
-        results.append_csv(pl.DataFrame(schema=columns), columns, delimiter, file, header=True)
+        results.append_csv(
+            pl.DataFrame(schema=dict.fromkeys(columns, pl.String)), columns, delimiter, file, header=True
+        )
     further = [name for name in columns if name in frame.columns]
     if further:
         filled = line_of(frame, further, delimiter, set())

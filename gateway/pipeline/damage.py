@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -9,6 +10,8 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from gateway.contracts import Contract
+from gateway.contracts.value_types import FEW
+from gateway.pipeline import few
 from gateway.pipeline.findings import Check
 from gateway.pipeline.problems import Problems
 from gateway.pipeline.rows import LINE, ROW
@@ -16,6 +19,7 @@ from gateway.pipeline.traces import SPREADSHEET_ERRORS
 
 MOJIBAKE_VALUE = r"Ã[\u0080-\u00bf]|Â[\u00a0-\u00bf]|â€[\u0080-\u009f\u2018-\u201f\u2122\u0153¦¢]"
 SCIENTIFIC = r"^[0-9](?:[.,][0-9]+)?[eE]\+?[0-9]{1,3}$"
+DIGITS = r"^[0-9]{1,18}$"
 
 # Lost zeros are guessed at only from enough ids, of one width but for a few, that are no running numbers.
 IDS_MIN = 20
@@ -38,6 +42,8 @@ def checks(frame: pl.DataFrame, contract: Contract, found: frozenset[str]) -> It
         if "nul_escape" in found:
             yield warning(name, "nul_escape", text.str.contains(r"\x00|\\u0000"), "a NUL character (\\u0000)")
     for name in identifiers(names, contract):
+        if not few.may_match(frame[name], re.compile(SCIENTIFIC)):
+            continue
         told = "an id in scientific notation, its last digits are lost"
         yield warning(name, "scientific_id", pl.col(name).str.contains(SCIENTIFIC), told)
 
@@ -66,7 +72,10 @@ class IdWidths:
     def add(self, frame: pl.DataFrame, name: str) -> None:
         if frame[name].null_count() == frame.height:
             return
-        is_number = frame[name].str.contains(r"^[0-9]{1,18}$")
+        if frame.height <= FEW:
+            self.add_few(frame, name)
+            return
+        is_number = frame[name].str.contains(DIGITS)
         if not is_number.any():
             return
         digits = frame.select(ROW, LINE, pl.col(name).alias("id")).filter(is_number)
@@ -78,6 +87,15 @@ class IdWidths:
         for width, count, first_row, first_line in by_width.iter_rows():
             self.widths[width] += count
             self.first.setdefault(width, (first_row, first_line))
+
+    def add_few(self, frame: pl.DataFrame, name: str) -> None:
+        """As `add`, one after the other."""
+        for row, line, text in zip(frame[ROW], frame[LINE], frame[name], strict=True):
+            if text is not None and re.fullmatch(DIGITS, text):
+                self.leading_zeros += text.startswith("0")
+                self.largest = max(self.largest, int(text))
+                self.widths[len(text)] += 1
+                self.first.setdefault(len(text), (row, line))
 
     def merge(self, following: IdWidths) -> None:
         self.widths += following.widths

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,12 +10,14 @@ import polars as pl
 
 from gateway.config import did_you_mean
 from gateway.contracts.codes import CODES, Level
+from gateway.contracts.value_types import FEW
 from gateway.pipeline import few
 from gateway.pipeline.json_text import JsonFault
 from gateway.pipeline.problems import SCHEMA, Problems, shown
 from gateway.pipeline.rows import LINE, ROW
 
 DISTINCT_EXPLAINED_MAX = 1000
+FALSE = pl.Series([False])
 HINTS = {name: code.hint for name, code in CODES.items()}
 
 
@@ -26,7 +28,8 @@ class Check:
     `message` may hold `{value}`. A `told_once` check makes one problem for all its rows; `choices` are the
     values that a wrong one may have been meant as; `drops_value` says that the row goes on without the value.
     Where `null_in` is a column, only rows with a null there can break the rule; with `value_in`, only rows with a value
-    there. A chunk that has no such row need not be looked at.
+    there. A chunk that has no such row need not be looked at. `all_fit` tells of few values there, sooner than `broken`
+    does, that none of them breaks the rule; where it is false one may.
     """
 
     column: str
@@ -40,12 +43,15 @@ class Check:
     choices: tuple[str, ...] = ()
     null_in: str = ""
     value_in: str = ""
+    all_fit: Callable[[list[Any]], bool] | None = None
 
     def can_break(self, frame: pl.DataFrame) -> bool:
         """False where no row of the frame can break the rule."""
         if self.null_in and frame[self.null_in].null_count() == 0:
             return False
-        return not self.value_in or frame[self.value_in].null_count() < frame.height
+        if self.value_in and frame[self.value_in].null_count() == frame.height:
+            return False
+        return self.all_fit is None or frame.height > FEW or not self.all_fit(few.values(frame[self.value_in]))
 
 
 class Findings:
@@ -123,7 +129,7 @@ class Findings:
 
 def none_of(rows: int) -> pl.Series:
     """A mask that selects none of the rows."""
-    return pl.Series([False]).new_from_index(0, rows)
+    return FALSE.new_from_index(0, rows)
 
 
 def of_records(broken: pl.DataFrame) -> pl.DataFrame:

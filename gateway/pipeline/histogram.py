@@ -10,12 +10,12 @@ from itertools import pairwise
 import numpy as np
 import polars as pl
 
+from gateway.contracts.times import EPOCH, MICROSECOND
+
 BUCKETS_MAX = 48
 MOMENT = pl.Datetime("us")
 # The first day of the calendar is a Monday, so that weeks begin on one.
 CALENDAR = datetime(1, 1, 1, tzinfo=UTC)
-# What a Datetime in µs counts, and from when.
-EPOCH, MICROSECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(microseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +115,9 @@ def spread_over(parts: Callable[[], Iterator[pl.Series]]) -> Histogram | None:
     ticks = [(start - EPOCH) // MICROSECOND for start in starts]
     below = [0] * (len(starts) + 1)
     for part in parts():
-        moments = part.drop_nulls().sort()
-        found = [*map(int, np.searchsorted(moments.to_physical().to_numpy(), ticks)), len(moments)]
+        moments = part.drop_nulls() if part.null_count() else part
+        sorted_numbers = moments.cast(pl.Int64).sort().to_numpy()
+        found = [*map(int, np.searchsorted(sorted_numbers, ticks)), len(moments)]
         below = [before + here for before, here in zip(below, found, strict=True)]
     buckets = zip(starts, pairwise(below), strict=True)
     return Histogram(width.words, tuple(Bucket(start, upper - lower) for start, (lower, upper) in buckets))

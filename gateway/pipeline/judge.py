@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
+import numpy as np
 import polars as pl
 
 from gateway.config import FeedSettings
@@ -205,9 +206,9 @@ def pieces(source: Source, policy: FeedSettings, delimiter: int | None, begin: i
     """
     row = 1
     for records in parts(framed(source.octets, delimiter, CHUNK_BYTES)):
-        body = records.where(records.start >= begin)
+        body = records.where(slice(int(np.searchsorted(records.start, begin)), None))
         blank = is_blank(source.octets, body)
-        kept = body.where(~blank)
+        kept = body.where(~blank) if blank.any() else body
         refuse_long(kept, policy.line_bytes_max)
         if row - 1 + len(kept) > policy.rows_max:
             line = int(kept.line[policy.rows_max - row + 1])
@@ -221,6 +222,9 @@ def pieces(source: Source, policy: FeedSettings, delimiter: int | None, begin: i
 def parts(chunks: Iterator[Records]) -> Iterator[Records]:
     """The records in pieces of at most CHUNK_ROWS."""
     for records in chunks:
+        if len(records) <= CHUNK_ROWS:
+            yield records
+            continue
         for at in range(0, len(records), CHUNK_ROWS):
             yield records.where(slice(at, at + CHUNK_ROWS))
 

@@ -24,6 +24,7 @@ SCHEMA = {
     "message": pl.String,
     "hint": pl.String,
 }
+NONE = pl.DataFrame(schema=SCHEMA)
 VALUE_CHARACTERS_MAX = 200
 EXAMPLES_MAX = 5
 EXAMPLE = ("row", "line", "value", "message", "hint")
@@ -157,7 +158,7 @@ class Problems:
             for (code, column), s in self._summaries.items()
         ]  # fmt: skip
         of_file = [pl.DataFrame(self._of_file + told, schema=SCHEMA)] if self._of_file or told else []
-        return pl.concat([*of_file, *self._listed]) if of_file or self._listed else pl.DataFrame(schema=SCHEMA)
+        return pl.concat([*of_file, *self._listed]) if of_file or self._listed else NONE
 
     @property
     def room(self) -> int:

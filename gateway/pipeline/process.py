@@ -36,6 +36,7 @@ from gateway.pipeline.validate import TIME
 WRITTEN_BESIDE_BYTES = 16 << 20
 CLOCK_SKEW_MAX = timedelta(minutes=5)
 SCRATCH = frozenset({"expanded", "utf8"})
+KEPT = frozenset({settle.FOLDER, settle.SETTLED})
 Progress = Callable[[str], None]
 
 
@@ -142,12 +143,20 @@ def fail(drop: Drop, staging: Path, code: str, message: str, hint: str = "") -> 
 
 
 def fresh(staging: Path, drop: Drop) -> Staging:
-    """An empty staging folder; what an earlier try left is removed."""
-    if not staging.is_dir() or os.listdir(staging):
-        shutil.rmtree(staging, ignore_errors=True)
+    """A staging folder without files; what an earlier try left is removed."""
+    if not staging.is_dir():
         staging.mkdir(parents=True)
+    elif not is_fresh(staging):
+        shutil.rmtree(staging, ignore_errors=True)
+        staging.mkdir()
     generation = f".g{drop.generation}" if drop.generation > 1 else ""
     return Staging(staging, drop.name + generation)
+
+
+def is_fresh(staging: Path) -> bool:
+    """Whether nothing is in it but empty folders: one that was another job's has them, and this job needs them too."""
+    found = os.listdir(staging)
+    return KEPT.issuperset(found) and not any(os.listdir(staging / folder) for folder in found)
 
 
 def conclude(drop: Drop, source: Source, judged: Judged, out: Staging, problems: Problems) -> Concluded:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -101,8 +102,6 @@ def order_facts(frame: pl.DataFrame, time: str, moved: int) -> dict[str, Any]:
     """First and last time of ordered rows, in the stored form; `rows_moved` stood behind a later one."""
     if time not in frame.columns or frame.height == 0:
         return {"first": None, "last": None, "rows_moved": moved}
-    first, last = frame.select(pl.col(time).min().alias("first"), pl.col(time).max().alias("last")).row(0)
-    stored = {"first": first, "last": last}
-    return {name: f"{moment:%Y-%m-%dT%H:%M:%S.%fZ}" for name, moment in stored.items() if moment} | {
-        "rows_moved": moved
-    }
+    ends = {"first": frame[time].min(), "last": frame[time].max()}
+    stored = {name: f"{at:%Y-%m-%dT%H:%M:%S.%fZ}" for name, at in ends.items() if isinstance(at, datetime)}
+    return stored | {"rows_moved": moved}

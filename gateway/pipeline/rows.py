@@ -88,7 +88,7 @@ def split_fields(text: str, schema: dict[str, type[pl.String]], delimiter: str) 
     """As `fields`, of a few records without quotes: to start polars' reader takes ten times as long."""
     values = text.replace("\r\n", "\n").removesuffix("\n").replace("\n", delimiter).split(delimiter)
     given = [value or None for value in values]
-    return pl.DataFrame({name: given[at :: len(schema)] for at, name in enumerate(schema)}, schema=schema)
+    return pl.DataFrame([pl.Series(name, given[at :: len(schema)], dtype=pl.String) for at, name in enumerate(schema)])
 
 
 def broken_records(records: Records, places: pl.DataFrame, width: int) -> pl.DataFrame:
@@ -123,7 +123,9 @@ def is_blank(octets: Octets, records: Records) -> NDArray[np.bool_]:
 
 
 def first_solid(octets: Octets, records: Records) -> int | None:
-    """The index of the first record that is not blank."""
+    """The index of the first record that is not blank; mostly that is the first one."""
+    if octets[records.start[0]] > SPACE:
+        return 0
     solid = np.flatnonzero(~is_blank(octets, records))
     return int(solid[0]) if len(solid) else None
 

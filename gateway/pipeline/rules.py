@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
+from typing import Any
 
 import polars as pl
 
@@ -15,6 +18,8 @@ from gateway.pipeline.time_columns import RAW, TimeColumn, time_columns
 
 # More contracts and headers with dates than most gateways ever have in use.
 RULES_KEPT = 256
+# See `Check.all_fit`.
+AllFit = Callable[[list[Any]], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +37,14 @@ class Rules:
     """The rules about rows of one contract.
 
     presence: checks of values that must be there. times: the columns that hold times. forms: the normal form of each
-    column that has one, from its RAW text. checks: of values in normal form, in the order of the columns. columns:
-    the names that checks speak of.
+    column that has one, from its RAW text. normal: by column, what is in normal form already (see `TypeRule`). checks:
+    of values in normal form, in the order of the columns. columns: the names that checks speak of.
     """
 
     presence: tuple[Check, ...]
     times: tuple[TimeColumn, ...]
     forms: Mapping[str, pl.Expr]
+    normal: Mapping[str, re.Pattern[str]]
     checks: tuple[Check, ...]
     columns: tuple[str, ...]
 
@@ -50,11 +56,13 @@ def rules_of(asked: Asked) -> Rules:
     of_columns = {column.name: column_rules(column) for column in columns}
     times = time_columns(asked.contract, asked.dates, asked.zone)
     forms = {name: form for name, (form, _) in of_columns.items() if form is not None}
+    rules = {column.name: value_types.rule_for(column) for column in columns}
     checks = [check for _, found in of_columns.values() for check in found]
     return Rules(
         tuple(presence_checks(asked.contract)),
         tuple(times),
         forms | {time.name: time.form for time in times},
+        {name: rule.normal for name, rule in rules.items() if rule and rule.normal},
         tuple(checks + [check for time in times for check in time.checks()]),
         tuple(dict.fromkeys([*of_columns, *(time.name for time in times)])),
     )
@@ -107,10 +115,10 @@ def column_rules(column: Column) -> tuple[pl.Expr | None, list[Check]]:
     form = rule.normalise(raw) if rule else None
     # Of a rule of the type only a value that is lost can tell, of all others only one that is there.
     lost, there = (column.name, RAW + column.name), ("", column.name)
-    judged: list[tuple[str, pl.Expr, str, tuple[str, str]]] = []
+    judged: list[tuple[str, pl.Expr, str, AllFit | None, tuple[str, str]]] = []
     if rule:
         broken = raw.is_not_null() & value.is_null()
-        judged.append((rule.code, broken, f'expected {rule.expected}, found "{{value}}"', lost))
+        judged.append((rule.code, broken, f'expected {rule.expected}, found "{{value}}"', None, lost))
     judged += [(*judgement, there) for judgement in value_rules(column, value)]
     drops = column.on_invalid == "drop_value"
     note = "; the value was dropped" if drops else ""
@@ -119,40 +127,55 @@ def column_rules(column: Column) -> tuple[pl.Expr | None, list[Check]]:
             column.name, column.code or code, broken, f"{column.name}: {message}{note}",
             "warning" if drops else "error",
             hint=column.hint or "", drops_value=drops, choices=column.allowed, null_in=null_in, value_in=value_in,
+            all_fit=all_fit,
         )
-        for code, broken, message, (null_in, value_in) in judged
+        for code, broken, message, all_fit, (null_in, value_in) in judged
     ]  # fmt: skip
     return form, checks
 
 
-def value_rules(column: Column, value: pl.Expr) -> Iterator[tuple[str, pl.Expr, str]]:
-    """Code, where it is broken, and message of each rule about a value in normal form. Null values pass."""
+def value_rules(column: Column, value: pl.Expr) -> Iterator[tuple[str, pl.Expr, str, AllFit | None]]:
+    """Code, where it is broken, message and `all_fit` of each rule about a value in normal form. Null values pass."""
     given = value.is_not_null()
     if column.allowed:
         fits = value.is_in(list(column.allowed))
-        yield "not_allowed", given & ~fits, f'expected one of {", ".join(column.allowed)}; found "{{value}}"'
+        told = f'expected one of {", ".join(column.allowed)}; found "{{value}}"'
+        yield "not_allowed", given & ~fits, told, frozenset(column.allowed).issuperset
     if column.placeholders:
-        placeholder = value.str.strip_chars().str.to_lowercase().is_in([p.lower() for p in column.placeholders])
-        yield "placeholder_identity", given & placeholder, '"{value}" is a placeholder, not a person'
+        placeholders = [placeholder.lower() for placeholder in column.placeholders]
+        placeholder = value.str.strip_chars().str.to_lowercase().is_in(placeholders)
+        told = '"{value}" is a placeholder, not a person'
+        yield "placeholder_identity", given & placeholder, told, partial(none_is_in, frozenset(placeholders))
     if column.pattern is not None:
-        yield (
-            "pattern_mismatch",
-            given & ~value.str.contains(column.pattern),
-            f'expected a match of {column.pattern}, found "{{value}}"',
-        )
+        told = f'expected a match of {column.pattern}, found "{{value}}"'
+        yield "pattern_mismatch", given & ~value.str.contains(column.pattern), told, None
     if column.min is not None or column.max is not None:
         number = value.cast(pl.Float64, strict=False)
         low = number >= column.min if column.min is not None else pl.lit(True)
         high = number <= column.max if column.max is not None else pl.lit(True)
         code = "not_non_negative_integer" if column.min == 0 and column.max is None else "out_of_range"
         expected = "a non-negative integer" if code != "out_of_range" else range_words(column.min, column.max)
-        yield code, given & ~(low & high).fill_null(False), f'expected {expected}, found "{{value}}"'
+        told = f'expected {expected}, found "{{value}}"'
+        yield code, given & ~(low & high).fill_null(False), told, partial(all_within, column.min, column.max)
     if column.length_min is not None:
-        short = value.str.len_chars() < column.length_min
-        yield "too_short", given & short, f'expected {column.length_min} characters or more, found "{{value}}"'
+        short, shortest = value.str.len_chars() < column.length_min, column.length_min
+        told = f'expected {shortest} characters or more, found "{{value}}"'
+        yield "too_short", given & short, told, lambda texts: min(map(len, texts)) >= shortest
     if column.length_max is not None:
-        long = value.str.len_chars() > column.length_max
-        yield "too_long", given & long, f'expected {column.length_max} characters at most, found "{{value}}"'
+        long, longest = value.str.len_chars() > column.length_max, column.length_max
+        told = f'expected {longest} characters at most, found "{{value}}"'
+        yield "too_long", given & long, told, lambda texts: max(map(len, texts)) <= longest
+
+
+def none_is_in(placeholders: frozenset[str], texts: list[str]) -> bool:
+    return placeholders.isdisjoint(text.strip().lower() for text in texts)
+
+
+def all_within(low: float | None, high: float | None, texts: list[str]) -> bool:
+    """True where all are numbers from `low` to `high`; polars tells what a number is."""
+    numbers = pl.Series(texts).cast(pl.Float64, strict=False).to_list()
+    least, greatest = -math.inf if low is None else low, math.inf if high is None else high
+    return all(number is not None and least <= number <= greatest for number in numbers)
 
 
 def range_words(low: float | None, high: float | None) -> str:

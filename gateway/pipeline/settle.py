@@ -18,7 +18,7 @@ import numpy as np
 import polars as pl
 
 from gateway import clock
-from gateway.durable import sync, sync_folder
+from gateway.durable import create, sync_folder
 from gateway.pipeline import leaving, page, rejecting, remarks, results
 from gateway.pipeline.drop import Drop, Outcome, StagedFile
 from gateway.pipeline.histogram import Bucket, Histogram
@@ -50,11 +50,9 @@ def leave(out: Staging, content: Mapping[str, Any], problems: Problems, histogra
         "histogram": told_of(histogram) if histogram else None,
     }
     # The folder has what the store gets, so it is there.
-    with (out.folder / FOLDER / TOLD).open("w", encoding="utf-8") as file:
-        file.write(json.dumps(told, ensure_ascii=False))
-        file.flush()
-        sync(file.fileno())
-    sync_folder(out.folder / FOLDER)
+    folder = out.folder / FOLDER
+    create(folder / TOLD, json.dumps(told, ensure_ascii=False).encode())
+    sync_folder(folder)
 
 
 def settled(staging: Path, outcome: Outcome, facts: Facts, rejecting: Drop | None = None) -> Outcome:

@@ -26,6 +26,8 @@ BINARY_MAGIC = {
     b"\xd0\xcf\x11\xe0": "an old Excel or Word file",
     b"SQLite format 3": "a SQLite file",
 }
+# So much tells what a file is.
+HEAD_BYTES = 64
 NDJSON_SUFFIXES = frozenset({".ndjson", ".jsonl", ".json"})
 
 
@@ -57,17 +59,16 @@ def opened(drop: Drop, scratch: Path) -> Source:
     """
     bounds = Bounds(drop.policy.expanded_bytes_max, drop.policy.expansion_ratio_max, drop.disk_free_min)
     plain, cut = expand(drop.path, scratch / "expanded", bounds)
-    with plain.open("rb") as file:
-        head = file.read(COPY_BYTES)
+    octets = octets_of(plain)
+    head = octets[:HEAD_BYTES].tobytes()
     refuse_binary(head)
     encoding, bom = encoding_of(head, drop.policy)
-    half = 0
-    if encoding != "utf-8":
-        plain, half = transcode(plain, scratch / "utf8", encoding, len(bom))
-    octets = octets_of(plain, len(codecs.BOM_UTF8) if encoding == "utf-8" and bom else 0)
     if encoding == "utf-8":
         half = half_character(octets)
-        octets = octets[: len(octets) - half]
+        octets = octets[len(bom) : len(octets) - half]
+    else:
+        text, half = transcode(plain, scratch / "utf8", encoding, len(bom))
+        octets = octets_of(text)
     if half and cut is None:
         line = line_at(octets, len(octets))
         cut = CutOff(f"line {line}: the text ends in the middle of a character", line=line)
@@ -78,10 +79,11 @@ def opened(drop: Drop, scratch: Path) -> Source:
     return Source(octets, format_of(octets, drop.name, drop.contract), encoding, bom, cut)
 
 
-def octets_of(path: Path, skip: int) -> Octets:
-    if path.stat().st_size == skip:
-        return np.empty(0, dtype=np.uint8)
-    return np.asarray(np.memmap(path, dtype=np.uint8, mode="r"))[skip:]
+def octets_of(path: Path) -> Octets:
+    """All bytes of a file: those of a small one are read, since it takes longer to map them into memory."""
+    if path.stat().st_size < COPY_BYTES:
+        return np.frombuffer(path.read_bytes(), dtype=np.uint8)
+    return np.asarray(np.memmap(path, dtype=np.uint8, mode="r"))
 
 
 def refuse_binary(head: bytes) -> None:

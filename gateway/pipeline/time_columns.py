@@ -12,6 +12,7 @@ import polars as pl
 
 from gateway.contracts import Contract, times
 from gateway.contracts.date_formats import DATE_FORMATS, TWIN_FORMATS, UNIX_NAMES
+from gateway.pipeline import few
 from gateway.pipeline.findings import Check
 
 # The text of a column before it was put into normal form.
@@ -163,7 +164,7 @@ class TimeTally:
 
     def add(self, column: TimeColumn, frame: pl.DataFrame) -> None:
         """Count one chunk: a frame with the column's RAW text."""
-        seen = frame.select(tallied(column)).row(0, named=True)
+        seen = few.select(frame, tallied(column)).row(0, named=True)
         self.first = min((at for at in (self.first, seen["first"]) if at), default=None)
         self.last = max((at for at in (self.last, seen["last"]) if at), default=None)
         for name in COUNTED:

@@ -116,13 +116,14 @@ def validated(rows: Rows, terms: Terms) -> Validated:
 def without_blanks(frame: pl.DataFrame, terms: Terms) -> pl.DataFrame:
     """All columns of the contract, blank values as null, and null where `keep` says that a column is ignored."""
     contract = terms.contract
-    missing = [pl.lit(None, dtype=pl.String).alias(c.name) for c in contract.columns if c.name not in frame.columns]
     names = [name for name in frame.columns if name not in PLACE]
-    maybe = maybe_blank(frame, names)
-    solid = [pl.when(pl.col(name).str.strip_chars() != "").then(pl.col(name)).alias(name) for name in maybe]
-    if missing or solid:
-        frame = few.with_columns(frame, [*solid, *missing])
-    names += [column.meta.output_name() for column in missing]
+    missing = [column.name for column in contract.columns if column.name not in names]
+    if maybe := maybe_blank(frame, names):
+        solid = [pl.when(pl.col(name).str.strip_chars() != "").then(pl.col(name)).alias(name) for name in maybe]
+        frame = few.with_columns(frame, solid)
+    if missing:
+        frame = few.with_nulls(frame, missing)
+    names += missing
     for keep in contract.keep:
         ignored = [name for name in names if name not in keep.columns and has_value(frame[name])]
         kept = ~frame.select(all_hold(keep.when)).to_series()
@@ -225,14 +226,9 @@ def with_normal_forms(frame: pl.DataFrame, rules: Rules, findings: Findings, tal
     """Each column in the normal form of its type; what has none is a problem, or is dropped (`on_invalid`)."""
     both = frame.hstack([frame[name].alias(RAW + name) for name in rules.columns])
     empty = {time.name for time in rules.times if time.is_read and not has_value(frame[time.name])}
-    forms = {name: form for name, form in rules.forms.items() if has_value(frame[name])}
-    both = few.with_columns(
-        both,
-        [
-            *(form.alias(name) for name, form in forms.items()),
-            *(pl.lit(None, dtype=times.UTC_MICROSECONDS).alias(name) for name in empty),
-        ],
-    )
+    forms = [form.alias(name) for name, form in rules.forms.items() if needs_form(frame[name], rules)]
+    forms += [pl.lit(None, dtype=times.UTC_MICROSECONDS).alias(name) for name in empty]
+    both = few.with_columns(both, forms) if forms else both
     tallies.add(rules.times, both)
     dropped: dict[str, pl.Series] = {}
     for check, mask in findings.apply(both, rules.checks):
@@ -242,6 +238,12 @@ def with_normal_forms(frame: pl.DataFrame, rules: Rules, findings: Findings, tal
     if not dropped:
         return kept
     return kept.with_columns(pl.when(~mask).then(pl.col(name)).alias(name) for name, mask in dropped.items())
+
+
+def needs_form(texts: pl.Series, rules: Rules) -> bool:
+    """False for a column without values, and for few that are seen to be in normal form."""
+    normal = rules.normal.get(texts.name)
+    return has_value(texts) and not (normal and few.all_match(texts, normal))
 
 
 def with_user_agents(frame: pl.DataFrame, contract: Contract) -> pl.DataFrame:
@@ -277,7 +279,7 @@ def with_time(frame: pl.DataFrame, terms: Terms, findings: Findings) -> pl.DataF
     contract = terms.contract
     if not any(column.type in ("iso_time", "unix_time") for column in contract.columns):
         return frame
-    as_of = pl.lit(terms.as_of.replace(tzinfo=None), dtype=times.UTC_MICROSECONDS)
+    as_of = times.literal(terms.as_of)
     forms: list[pl.Expr] = []
     checks: list[Check] = []
     for column in contract.columns:
@@ -291,11 +293,10 @@ def with_time(frame: pl.DataFrame, terms: Terms, findings: Findings) -> pl.DataF
             moment = own if source == column.name else moment
             forms.append(own.alias(TIME))
             if contract.kind != "profiles":
-                checks += time_checks(source, as_of, terms)
+                checks += time_checks(source, terms)
         written = times.write_iso(moment) if column.type == "iso_time" else times.write_unix(moment)
         forms.append(written.alias(column.name))
-    for form in forms:
-        frame = frame.with_columns(form)
+    frame = few.with_columns(frame, forms)
     findings.apply(frame, checks)
     return frame
 
@@ -309,19 +310,22 @@ def time_source(name: str, terms: Terms) -> tuple[str, pl.Expr]:
     return name, pl.col(name)
 
 
-def time_checks(name: str, as_of: pl.Expr, terms: Terms) -> Iterator[Check]:
-    late = as_of + FUTURE_TOLERANCE
+def time_checks(name: str, terms: Terms) -> Iterator[Check]:
+    latest = terms.as_of + FUTURE_TOLERANCE
     shown_limit = f"{terms.as_of:%Y-%m-%dT%H:%M:%SZ}"
     yield Check(
-        name, "in_the_future", (pl.col(TIME) > late).fill_null(False),
+        name, "in_the_future", (pl.col(TIME) > times.literal(latest)).fill_null(False),
         f'{name}: "{{value}}" is more than an hour after the file landed ({shown_limit})', value_in=TIME,
+        all_fit=lambda moments: max(moments) <= latest.replace(tzinfo=None),
     )  # fmt: skip
     if terms.retention_days is None:
         return
-    early = as_of - timedelta(days=terms.retention_days)
+    age_max = timedelta(days=terms.retention_days)
+    early = times.literal(terms.as_of) - age_max
     yield Check(
         name, "beyond_retention", (pl.col(TIME) < early).fill_null(False),
         f'{name}: "{{value}}" is older than the retention of {terms.retention_days} days', value_in=TIME,
+        all_fit=lambda moments: terms.as_of.replace(tzinfo=None) - min(moments) <= age_max,
     )  # fmt: skip
 
 

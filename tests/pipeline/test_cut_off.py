@@ -197,6 +197,7 @@ def test_what_is_left_out_begins_at_the_cut_record_however_far_into_the_file_it_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(framing, "BLOCK_BYTES", 16)
+    monkeypatch.setattr(framing, "PLAIN_BYTES_MAX", 0)
     result = processed(tmp_path, ROWS + b'3,"C\ny",pro\n4,"Di')
     assert [row["Name"] for row in result.accepted] == ["Ann", "Bob", "C\ny"]
     assert "the last 5 bytes are in no row" in result.errors[0]["message"]

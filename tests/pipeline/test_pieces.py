@@ -31,7 +31,7 @@ from gateway.pipeline.drop import Drop, OnCutOff, Suspect
 from gateway.pipeline.pieces import FOLDER, alike, arranged, numbers, runs, shards, spool
 from gateway.pipeline.pieces.disk import Disk
 from gateway.pipeline.pieces.pages import let_go
-from gateway.pipeline.process import process
+from gateway.pipeline.process import fresh, process
 from gateway.pipeline.source import octets_of
 from tests.pipeline.conftest import AS_OF
 from tests.pipeline.test_hostile_bytes import CONTRACTS, PIECES, damaged, packed, valid
@@ -44,6 +44,7 @@ Results = dict[str, bytes] | Suspect
 SIZES = (
     (judge, "CHUNK_BYTES", 150),
     (records, "BLOCK_BYTES", 60),
+    (records, "PLAIN_BYTES_MAX", 0),
     (numbers, "PART_ROWS", 2),
     (runs, "BLOCK_BYTES", 200),
     (runs, "COLUMN_BYTES", 1),
@@ -281,10 +282,25 @@ def test_what_a_killed_try_left_is_gone(tmp_path: Path) -> None:
     assert results_of(tmp_path, drop, BY_PIECES) == results_of(tmp_path, drop, WHOLE)
 
 
+def test_the_folders_of_another_job_are_used_again_and_its_files_are_not(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for name in ("store", "settled"):
+        (out / name).mkdir(parents=True)
+    (tmp_path / "original").touch()
+    drop = drop_of(tmp_path / "original", contracts.load("clevertap-events"), "a.ndjson")
+    before = (out / "store").stat().st_ino
+    fresh(out, drop)
+    assert sorted(path.name for path in out.iterdir()) == ["settled", "store"]
+    assert (out / "store").stat().st_ino == before
+    (out / "store" / "told.json").touch()
+    fresh(out, drop)
+    assert list(out.iterdir()) == []
+
+
 def test_the_pages_of_a_file_that_are_behind_are_given_back_and_can_be_read_again(tmp_path: Path) -> None:
     path = tmp_path / "original"
     path.write_bytes(bytes(range(256)) * 4096)
-    octets = octets_of(path, skip=3)
+    octets = octets_of(path)[3:]
     before = octets.tobytes()
     held = rss_of(path)
     let_go(octets[10:], len(octets) // 2)

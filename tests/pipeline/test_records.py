@@ -51,6 +51,7 @@ def test_whatever_a_csv_writer_quotes_is_read_back(table: list[list[str]], endin
     csv.writer(text, lineterminator=ending, quoting=csv.QUOTE_ALL).writerows(table)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(records, "BLOCK_BYTES", block)
+        patch.setattr(records, "PLAIN_BYTES_MAX", 0)
         rows, broken, blank = read(text.getvalue().encode(), 3)
     assert (rows, broken, blank) == (table, [], 0)
 
@@ -69,6 +70,7 @@ def attempt(body: bytes) -> list[Records] | str:
 def test_any_bytes_are_framed_into_records_that_cover_them(body: bytes, block: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(records, "BLOCK_BYTES", block)
+        patch.setattr(records, "PLAIN_BYTES_MAX", 0)
         found = attempt(body)
     if isinstance(found, str):
         assert found in {"bad_encoding", "unterminated_quote"}
@@ -87,6 +89,7 @@ def test_masks_of_bits_tell_the_same_records_as_offsets_of_quotes(parts: list[st
     body = "".join(parts).encode()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(records, "BLOCK_BYTES", block)
+        patch.setattr(records, "PLAIN_BYTES_MAX", 0)
         by_bits = attempt(body)
         patch.setattr(records, "outside", lambda block, delimiter: None)
         by_offsets = attempt(body)
