@@ -28,9 +28,18 @@ def write(path: Path, content: bytes, mode: int = 0o640, *, replace: bool = True
     sync_folder(path.parent)
 
 
+def sync(path: Path) -> None:
+    """Make the content of a file survive a power cut; its name is up to `sync_folder`."""
+    sync_opened(os.open(path, os.O_RDONLY))
+
+
 def sync_folder(folder: Path) -> None:
     """Make the names in a folder survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    sync_opened(os.open(folder, os.O_RDONLY | os.O_DIRECTORY))
+
+
+def sync_opened(descriptor: int) -> None:
+    """Make durable what is open under the descriptor, which is closed then."""
     try:
         os.fsync(descriptor)
     finally:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from gateway.pipeline import dry_run
 from gateway.pipeline.drop import Contributed, Drop, Outcome
 from gateway.pipeline.result_form import errors_max
-from gateway.pipeline.settle import FOLDER, SETTLED, Settling, empty_folder
+from gateway.pipeline.settle import FOLDER, SETTLED, Settling, empty_folder, make_durable
 
 if TYPE_CHECKING:
     from gateway.store import Contribution, Facts, TenantStore
@@ -37,6 +37,7 @@ def rehearsed(drop: Drop, staging: Path, outcome: Outcome, store: TenantStore | 
     settling = Settling(staging, outcome, facts or Facts(drop.job_id), rejecting)
     settling.content["rehearsal"] = told
     done = settling.settled() if facts is not None else settling.reported()
+    make_durable(staging)
     return replace(done, contributed=None)
 
 

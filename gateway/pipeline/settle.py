@@ -7,6 +7,7 @@ nothing that was staged is changed: so it can be done again after a kill.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ import numpy as np
 import polars as pl
 
 from gateway import clock
-from gateway.durable import sync_folder
+from gateway.durable import sync, sync_folder
 from gateway.pipeline import leaving, page, rejecting, remarks, results
 from gateway.pipeline.drop import Drop, Outcome, StagedFile
 from gateway.pipeline.histogram import Bucket, Histogram
@@ -37,7 +38,8 @@ if TYPE_CHECKING:
 FOLDER: Final = "store"
 SETTLED: Final = "settled"
 TOLD: Final = "told.json"
-ORDER: Final = ("rejected", "accepted", "errors", "report.html", "report.json")
+PAGE, REPORT = "report.html", "report.json"
+ORDER: Final = ("rejected", "accepted", "errors", PAGE, REPORT)
 
 
 def leave(out: Staging, content: Mapping[str, Any], problems: Problems, histogram: Histogram | None) -> None:
@@ -61,17 +63,34 @@ def leave(out: Staging, content: Mapping[str, Any], problems: Problems, histogra
 def settled(staging: Path, outcome: Outcome, facts: Facts, rejecting: Drop | None = None) -> Outcome:
     """The outcome of a job as the store has decided it; its report tells the facts. Can be repeated.
 
-    `rejecting` is the drop where events of unknown identities are rejected.
+    Nobody may be told of it before `make_durable`: one job waits for the disk while the next is settled. `rejecting` is
+    the drop where events of unknown identities are rejected.
     """
     empty_folder(staging / SETTLED)
     return Settling(staging, outcome, facts, rejecting).settled()
 
 
+def make_durable(staging: Path) -> None:
+    """The results that were settled there survive a power cut: page and report, and the names of all."""
+    folder = staging / SETTLED
+    sync(folder / PAGE)
+    sync(folder / REPORT)
+    sync_folder(folder)
+    sync_folder(staging)
+
+
+def rewrites(facts: Facts) -> bool:
+    """Whether more is written than page and report: files with rows, as large as the drop may be."""
+    return bool(len(facts.duplicates) or len(facts.unknown) or facts.shrinking_rows)
+
+
 def empty_folder(folder: Path) -> None:
     """The folder, without the files that a try before this one has left."""
-    folder.mkdir(exist_ok=True)
-    for path in folder.iterdir():
-        path.unlink()
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        for path in folder.iterdir():
+            path.unlink()
 
 
 class Settling:
@@ -192,16 +211,20 @@ class Settling:
         files = self.files()
         original = [file for file in self.content["files"] if file["role"] == "original"]
         self.content["files"] = [*original, *map(file_facts, files)]
-        content = self.content
-        shown = self.out.write(".report.html", lambda path: page.write(path, content, self.problems, self.histogram))
-        content["files"].append(file_facts(shown))
-        text = report_text(content)
-        self.out.write(".report.json", lambda path: path.write_text(text, encoding="utf-8"))
-        sync_folder(self.out.folder)
-        sync_folder(self.staging)
-        return replace(
-            self.outcome, counts=self.counts, files=self.files(), problems_by_code=dict(content["problems_by_code"])
-        )
+        shown = self.write(PAGE, page.page(self.content, self.problems, self.histogram))
+        self.content["files"].append(file_facts(shown))
+        self.write(REPORT, report_text(self.content))
+        by_code = dict(self.content["problems_by_code"])
+        return replace(self.outcome, counts=self.counts, files=self.files(), problems_by_code=by_code)
+
+    def write(self, name: str, text: str) -> StagedFile:
+        """A file that is small, and not durable yet."""
+        content = text.encode()
+        (self.out.folder / name).write_bytes(content)
+        digest = hashlib.sha256(content).hexdigest()
+        staged = StagedFile(f"{self.out.prefix}.{name}", name, len(content), digest)
+        self.out.files.append(staged)
+        return staged
 
     def files(self) -> tuple[StagedFile, ...]:
         """Those that are finished, and of the staged ones those that stay as they are; the report last."""
