@@ -41,22 +41,31 @@ def create(path: Path, content: bytes) -> None:
         left = memoryview(content)
         while left:
             left = left[os.write(descriptor, left) :]
-        sync(descriptor)
+        sync_opened(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sync(path: Path) -> None:
+    """Make the content of a small file survive a power cut; its name is up to `sync_folder`."""
+    sync_closed(path, os.O_RDONLY)
 
 
 def sync_folder(folder: Path) -> None:
     """Make the names in a folder survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    sync_closed(folder, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def sync_closed(path: Path, flags: int) -> None:
+    descriptor = os.open(path, flags | os.O_CLOEXEC)
     try:
-        sync(descriptor)
+        sync_opened(descriptor)
     finally:
         os.close(descriptor)
 
 
-def sync(descriptor: int) -> None:
-    """Make the bytes of a small file, or the names in a folder, survive a power cut; in `together`, when that ends."""
+def sync_opened(descriptor: int) -> None:
+    """Make an open small file, or folder, durable; in `together`, when that ends."""
     waiting = WAITING.get()
     if waiting is None:
         os.fsync(descriptor)

@@ -13,11 +13,13 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import chain
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from gateway import clock
+from gateway.durable import together
 from gateway.engine import (
     GARBAGE_OBJECTS,
     OOM_SCORE,
@@ -30,7 +32,7 @@ from gateway.errors import StoreError
 from gateway.pipeline.drop import Drop, Outcome
 
 if TYPE_CHECKING:
-    from gateway.store import Contribution, Prepared
+    from gateway.store import Contribution, Facts, Prepared
 
 SETTLED_AT_ONCE_MAX = 16
 STORE = "store"
@@ -211,8 +213,6 @@ class Stores:
 
     def resolve(self, question: Resolve) -> Resolved:
         """Decide the outcomes, and leave the reports of the jobs finished in their staging."""
-        from gateway.pipeline.settle import settled
-
         commit, store = question.commit, self._open.of(question.commit.tenant)
         self._prepared = None
         prepared = store.prepare(commit.sequence, [limited(one, question) for one in contributions(commit)])
@@ -221,15 +221,25 @@ class Stores:
         held = frozenset(job for job, facts in prepared.facts.items() if facts.held)
         going = replace(commit, jobs=tuple(job for job in commit.jobs if prepared.facts[job.job].goes))
         decided = [job for job in commit.jobs if job.job not in held]
-
-        def settle(one: StagedJob) -> Outcome:
-            job = one.job
-            return settled(one.staging, question.outcomes[job], prepared.facts[job], question.drops.get(job))
-
-        # They mostly wait for the disk, which does for many at once what it does for one.
-        outcomes = dict(zip((one.job for one in decided), self._threads.map(settle, decided), strict=True))
+        outcomes = self._settled(question, prepared.facts, decided)
         self._prepared = going, prepared
         return Resolved(outcomes, held, sum(prepared.facts[job.job].created for job in going.jobs))
+
+    def _settled(
+        self, question: Resolve, facts: Mapping[str, Facts], decided: Sequence[StagedJob]
+    ) -> dict[str, Outcome]:
+        """The outcomes of these jobs, their reports durable."""
+        from gateway.pipeline import settle
+
+        def settled(one: StagedJob) -> Outcome:
+            return settle.settled(one.staging, question.outcomes[one.job], facts[one.job], question.drops.get(one.job))
+
+        # Files with rows are written anew beside the others; with a report threads would only be in each other's way.
+        short = [one for one in decided if not settle.rewrites(facts[one.job])]
+        long = [one for one in decided if settle.rewrites(facts[one.job])]
+        beside = self._threads.map(settled, long)
+        with together():
+            return dict(zip((one.job for one in [*short, *long]), chain(map(settled, short), beside), strict=True))
 
     def make(self, commit: Commit) -> Made:
         store = self._open.of(commit.tenant)

@@ -29,7 +29,7 @@ def write(path: Path) -> None:
     with path.open("w") as file:
         file.write(path.name)
         file.flush()
-        durable.sync(file.fileno())
+        durable.sync_opened(file.fileno())
 
 
 def test_a_file_alone_is_durable_at_once(tmp_path: Path, synced: list[str]) -> None:

@@ -115,8 +115,8 @@ def heading(level: str, report: Report, problems: Problems) -> tuple[str, str, s
 def template() -> Template:
     """The template, compiled once a process."""
     environment = Environment(
-        loader=PackageLoader("gateway.pipeline"), autoescape=True, undefined=StrictUndefined, finalize=harmless,
-        trim_blocks=True, lstrip_blocks=True,
+        loader=PackageLoader("gateway.pipeline"), autoescape=True, auto_reload=False, undefined=StrictUndefined,
+        finalize=harmless, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     environment.filters |= {
         "when": when, "size": size, "rows": rows, "number": "{:,}".format, "bucket": label, "hint": common_hint,

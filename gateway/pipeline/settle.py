@@ -7,6 +7,7 @@ nothing that was staged is changed: so it can be done again after a kill.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -36,7 +37,8 @@ if TYPE_CHECKING:
 FOLDER: Final = "store"
 SETTLED: Final = "settled"
 TOLD: Final = "told.json"
-ORDER: Final = ("rejected", "accepted", "errors", "report.html", "report.json")
+PAGE, REPORT = "report.html", "report.json"
+ORDER: Final = ("rejected", "accepted", "errors", PAGE, REPORT)
 
 
 def leave(out: Staging, content: Mapping[str, Any], problems: Problems, histogram: Histogram | None) -> None:
@@ -64,11 +66,18 @@ def settled(staging: Path, outcome: Outcome, facts: Facts, rejecting: Drop | Non
     return Settling(staging, outcome, facts, rejecting).settled()
 
 
+def rewrites(facts: Facts) -> bool:
+    """Whether more is written than page and report: files with rows, as large as the drop may be."""
+    return bool(len(facts.duplicates) or len(facts.unknown) or facts.shrinking_rows)
+
+
 def empty_folder(folder: Path) -> None:
     """The folder, without the files that a try before this one has left."""
-    folder.mkdir(exist_ok=True)
-    for path in folder.iterdir():
-        path.unlink()
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        for path in folder.iterdir():
+            path.unlink()
 
 
 class Settling:
@@ -189,16 +198,22 @@ class Settling:
         files = self.files()
         original = [file for file in self.content["files"] if file["role"] == "original"]
         self.content["files"] = [*original, *map(file_facts, files)]
-        content = self.content
-        shown = self.out.write(".report.html", lambda path: page.write(path, content, self.problems, self.histogram))
-        content["files"].append(file_facts(shown))
-        text = report_text(content)
-        self.out.write(".report.json", lambda path: path.write_text(text, encoding="utf-8"))
+        shown = self.write(PAGE, page.page(self.content, self.problems, self.histogram))
+        self.content["files"].append(file_facts(shown))
+        self.write(REPORT, report_text(self.content))
         sync_folder(self.out.folder)
         sync_folder(self.staging)
-        return replace(
-            self.outcome, counts=self.counts, files=self.files(), problems_by_code=dict(content["problems_by_code"])
-        )
+        by_code = dict(self.content["problems_by_code"])
+        return replace(self.outcome, counts=self.counts, files=self.files(), problems_by_code=by_code)
+
+    def write(self, name: str, text: str) -> StagedFile:
+        """A small file."""
+        content = text.encode()
+        create(self.out.folder / name, content)
+        digest = hashlib.sha256(content).hexdigest()
+        staged = StagedFile(f"{self.out.prefix}.{name}", name, len(content), digest)
+        self.out.files.append(staged)
+        return staged
 
     def files(self) -> tuple[StagedFile, ...]:
         """Those that are finished, and of the staged ones those that stay as they are; the report last."""

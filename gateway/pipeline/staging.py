@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from io import BufferedReader
 from pathlib import Path
 
-from gateway.durable import sync
+from gateway.durable import sync_opened
 from gateway.pipeline.drop import StagedFile
 from gateway.pipeline.followed import followed_digest
 
@@ -57,5 +57,5 @@ def synced_digest(file: BufferedReader) -> str:
 
 def digest_of(file: BufferedReader) -> str:
     """As `synced_digest`, for a small file."""
-    sync(file.fileno())
+    sync_opened(file.fileno())
     return hashlib.sha256(file.read()).hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -33,7 +34,7 @@ class Contribution:
     rejections_max: int | None = None
 
     def has(self, table: TableName) -> bool:
-        return self._stream(table).exists() or self._file(table).exists()
+        return os.path.exists(self._stream(table)) or os.path.exists(self._file(table))
 
     def rows(self, table: TableName) -> pl.DataFrame | pl.LazyFrame | None:
         """Its rows for a table: all of them where they are few, else read as they are asked for; None without a file.
@@ -41,25 +42,32 @@ class Contribution:
         They have the columns of `EVENT_ROWS`, or those of `PROFILE_ROWS` and then their attributes.
         """
         try:
-            return pl.read_ipc_stream(self._stream(table).read_bytes())
+            with open(self._stream(table), "rb") as stream:
+                return pl.read_ipc_stream(stream.read())
         except FileNotFoundError:
             path = self._file(table)
-            return pl.scan_parquet(path, glob=False, hive_partitioning=False) if path.exists() else None
+            return pl.scan_parquet(path, glob=False, hive_partitioning=False) if os.path.exists(path) else None
 
-    def _stream(self, table: TableName) -> Path:
-        return self.folder / f"{table}.arrows"
+    # As text: there are six for each of many small jobs, and to put a Path together takes as long as to look there.
+    def _stream(self, table: TableName) -> str:
+        return f"{self.folder}/{table}.arrows"
 
-    def _file(self, table: TableName) -> Path:
-        return self.folder / f"{table}.parquet"
+    def _file(self, table: TableName) -> str:
+        return f"{self.folder}/{table}.parquet"
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
     """Rows of some jobs that have the same columns, with `at`: which of the jobs each came from."""
 
-    rows: pl.LazyFrame
+    rows: pl.DataFrame | pl.LazyFrame
     columns: list[str]
     count: int
+
+    def some(self, start: int, count: int, columns: list[str] | None = None) -> pl.DataFrame:
+        """So many of the rows, with all columns or these."""
+        rows = (self.rows if columns is None else self.rows.select(columns)).slice(start, count)
+        return rows if isinstance(rows, pl.DataFrame) else rows.collect()
 
 
 class Brought:
@@ -83,7 +91,7 @@ class Brought:
     def people(self, table: TableName) -> pl.DataFrame:
         """Each namespace and identity in the rows for a table, once."""
         if table not in self._people:
-            keys = [part.rows.select(KEY) for part in self.parts(table)]
+            keys = [part.rows.lazy().select(KEY) for part in self.parts(table)]
             empty = pl.DataFrame(schema=dict.fromkeys(KEY, pl.String))
             self._people[table] = pl.concat(keys).unique().collect(engine="streaming") if keys else empty
         return self._people[table]
@@ -100,7 +108,7 @@ class Brought:
                 # A column for all of them: one for each of many small jobs takes longer than all else.
                 counts = [rows.height for _, rows in few]
                 places = pl.Series("at", np.repeat([at for at, _ in few], counts), dtype=pl.Int32)
-                yield Part(pl.concat(rows for _, rows in few).with_columns(places).lazy(), [*names], sum(counts))
+                yield Part(pl.concat(rows for _, rows in few).with_columns(places), [*names], sum(counts))
             else:
                 together = pl.concat(rows.lazy().with_columns(at=pl.lit(at, pl.Int32)) for at, rows in found)
                 yield Part(together, [*names], together.select(pl.len()).collect().item())

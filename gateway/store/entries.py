@@ -34,7 +34,7 @@ def brought_entries(rows: pl.DataFrame) -> list[pl.DataFrame]:
     found = [of_columns(rows)] if any(map(is_attribute, rows.columns)) else []
     if "attributes" in rows.columns:
         found.append(with_enumeration(exploded(rows.select(*ROW, "attributes")).unnest("attributes")))
-    return [entries.select(ENTRY) for entries in found]
+    return [entries[ENTRY] for entries in found]
 
 
 def of_columns(rows: pl.DataFrame) -> pl.DataFrame:
@@ -50,7 +50,7 @@ def of_columns(rows: pl.DataFrame) -> pl.DataFrame:
     below = pl.concat((quoted if name in quoted.columns else rows)[name].alias("value") for name in names)
     across = row[:, None] + np.array(by_key, dtype=np.uint32) * rows.height
     key = pl.Series("key", [keys[at] for at in by_key], dtype=pl.Enum(sorted(set(keys))))
-    entries = rows.select(ROW)[np.repeat(row, len(names))].with_columns(
+    entries = rows[ROW][np.repeat(row, len(names))].with_columns(
         below[across.reshape(-1)], key[np.tile(np.arange(len(names)), rows.height)]
     )
     return entries.drop_nulls("value").with_columns(pl.when(pl.col("value") != "null").then("value"))

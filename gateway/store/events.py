@@ -7,7 +7,7 @@ from datetime import datetime
 
 import polars as pl
 
-from gateway.store.contribution import KEY, Brought
+from gateway.store.contribution import KEY, Brought, Part
 from gateway.store.facts import Facts
 from gateway.store.identities import jobs_of
 from gateway.store.index import Index
@@ -35,7 +35,7 @@ class Events:
         self.facts = facts
         self.jobs = jobs_of(self.contributions)
         parts = brought.parts("events")
-        self.rows = parts[0].rows if parts else pl.LazyFrame(schema=EVENT_ROWS)
+        self.part = parts[0] if parts else Part(pl.DataFrame(schema=EVENT_ROWS), list(EVENT_ROWS), 0)
         self._batch: pl.DataFrame | None = None
         self._latest: list[pl.DataFrame] = []
         self.count = brought.count("events")
@@ -60,7 +60,7 @@ class Events:
         """The rows in the order of the commit, with the place of the first."""
         for start in range(0, self.count, BATCH_ROWS):
             if self._batch is None or self.count > BATCH_ROWS:
-                self._batch = self.rows.slice(start, BATCH_ROWS).collect()
+                self._batch = self.part.some(start, BATCH_ROWS)
             yield start, self._batch
 
     def _judge(self, unknown: pl.DataFrame) -> pl.Series:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cache
 
 import polars as pl
 
@@ -12,6 +13,7 @@ ROWS_NAMED_MAX = 1_000
 NAMES_MAX = 1_000
 
 
+@cache
 def _no_rows() -> pl.Series:
     return pl.Series("row", [], dtype=pl.Int64)
 

@@ -40,16 +40,16 @@ class Measured:
     def batches(self) -> Iterator[pl.DataFrame]:
         """All rows in the order of the commit, some at a time, with their hash."""
         for start in range(0, self.part.count, self.batch_rows):
-            rows = self.part.rows.slice(start, self.batch_rows).collect()
+            rows = self.part.some(start, self.batch_rows)
             yield rows.with_columns(self.hashes.slice(start, self.batch_rows))
 
 
 def measured(part: Part) -> Measured:
     """How many attributes the first rows have tells how many all have."""
-    some = part.rows.head(1_000).collect()
+    some = part.some(0, 1_000)
     width = max(1, count_of(some) // some.height, sum(map(is_attribute, part.columns)))
     batch_rows = max(1_000, BATCH_ATTRIBUTES // width)
-    keys = (part.rows.select(KEY).slice(start, batch_rows).collect() for start in range(0, part.count, batch_rows))
+    keys = (part.some(start, batch_rows, KEY) for start in range(0, part.count, batch_rows))
     return Measured(part, pl.concat(map(hashes, keys)), part.count * width, batch_rows)
 
 

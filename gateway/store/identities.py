@@ -166,8 +166,8 @@ class Identities:
         parts = numbered(parts, people)
         once = come_once(parts, people)
         new = [once[rows["who"].to_numpy()] for rows in parts]
-        made = [self._welcome(rows.filter(mine)) for rows, mine in zip(parts, new, strict=True) if mine.any()]
-        others = [rows.filter(~mine) for rows, mine in zip(parts, new, strict=True) if not mine.all()]
+        made = [self._welcome(those(rows, mine)) for rows, mine in zip(parts, new, strict=True) if mine.any()]
+        others = [those(rows, ~mine) for rows, mine in zip(parts, new, strict=True) if not mine.all()]
         if any(rows.height for rows in others):
             merged = merge(stored.filter(pl.col("who").is_not_null()), others, self.jobs)
             self._tell(merged, others)
@@ -258,7 +258,7 @@ def finely(bucket: pl.Expr, count: int, number: int) -> pl.Expr:
 
 def once_each(parts: list[pl.DataFrame]) -> pl.DataFrame:
     """namespace, identity, hash of each identity in rows of jobs."""
-    return pl.concat(rows.select(*KEY, "hash") for rows in parts).unique(KEY, maintain_order=True)
+    return pl.concat(rows[[*KEY, "hash"]] for rows in parts).unique(KEY, maintain_order=True)
 
 
 def placed(people: pl.DataFrame, stored: pl.DataFrame) -> pl.DataFrame:
@@ -296,6 +296,11 @@ def come_once(parts: list[pl.DataFrame], people: pl.DataFrame) -> npt.NDArray[np
     rows = np.bincount(np.concatenate([rows["who"].to_numpy() for rows in parts]), minlength=people.height)
     is_new: npt.NDArray[np.bool_] = people["place"].is_null().to_numpy()
     return is_new & np.equal(rows, 1)
+
+
+def those(rows: pl.DataFrame, mine: npt.NDArray[np.bool_]) -> pl.DataFrame:
+    """Some of the rows; mostly these are all."""
+    return rows if mine.all() else rows.filter(mine)
 
 
 def slices(stored: pl.DataFrame, kept: pl.Series) -> dict[int, list[pl.DataFrame]]:

@@ -9,8 +9,14 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from gateway.store.entries import ROW, brought_entries
-from gateway.store.shapes import ATTRIBUTES, PAIRS
+from gateway.store.entries import brought_entries
+from gateway.store.shapes import ATTRIBUTES, MOMENT, NUMBER, PAIRS, TEXT
+
+NO_ENTRIES = pl.DataFrame(
+    schema={
+        "who": pl.UInt32, "at": pl.Int32, "time": MOMENT, "job": TEXT, "row": NUMBER, "key": TEXT, "value": TEXT,
+    }
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,24 +36,26 @@ def newcomers(rows: pl.DataFrame, jobs: pl.DataFrame) -> Newcomers:
 
     `jobs` has job and as_of of each job, in their order, which `at` counts.
     """
-    job, as_of = (jobs[name].gather(rows["at"]) for name in ("job", "as_of"))
+    job, as_of = (jobs[name][rows["at"]] for name in ("job", "as_of"))
     rows = rows.with_columns(job=job)
     entries = entries_of(rows)
     value = pl.struct("value", "time", "job", "row")
     pairs = entries.select("who", pair=pl.struct("key", value.alias("value"))).set_sorted("who")
     held = pairs.group_by("who", maintain_order=True).agg(attributes="pair")
     if held.height < rows.height:
-        held = rows.select("who").join(held, on="who", how="left", maintain_order="left")
-    attributes = held["attributes"].fill_null([]).cast(PAIRS).cast(ATTRIBUTES)
-    made = rows.select("who").with_columns(attributes, created=as_of, updated=as_of, created_by=job, updated_by=job)
-    names = entries.filter(pl.col("value").is_not_null()).group_by("key").agg(pl.col("at").min())
-    return Newcomers(made, rows.group_by("at").len(), names.select(name="key", at="at"))
+        held = rows[["who"]].join(held, on="who", how="left", maintain_order="left")
+        held = held.with_columns(pl.col("attributes").fill_null([]))
+    attributes = held["attributes"].cast(PAIRS).cast(ATTRIBUTES)
+    made = rows[["who"]].with_columns(attributes, created=as_of, updated=as_of, created_by=job, updated_by=job)
+    valued = entries.lazy().filter(pl.col("value").is_not_null())
+    names = valued.group_by(pl.col("key").alias("name")).agg(pl.col("at").min()).collect()
+    return Newcomers(made, rows["at"].value_counts(), names)
 
 
 def entries_of(rows: pl.DataFrame) -> pl.DataFrame:
     """The attributes one by one, in the order of the rows and by name within one; the last of a name stays."""
-    nothing = rows.select(*ROW, key=pl.lit("", pl.String), value=pl.lit(None, pl.String)).clear()
-    found = pl.concat([nothing, *(one.with_columns(pl.col("key").cast(pl.String)) for one in brought_entries(rows))])
+    found = [one.with_columns(pl.col("key").cast(pl.String)) for one in brought_entries(rows)]
+    entries = pl.concat(found) if found else NO_ENTRIES
     if "attributes" in rows.columns:
-        return found.unique(["who", "key"], keep="last", maintain_order=True).sort("who", "key")
-    return found
+        return entries.unique(["who", "key"], keep="last", maintain_order=True).sort("who", "key")
+    return entries

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -71,15 +70,6 @@ class Place:
 def plain(text: str) -> str:
     """What a library says, in one line and without colours."""
     return " ".join(COLOURS.sub("", text).replace("↳", "").split())[:500]
-
-
-def sync(path: Path) -> None:
-    """A file that is there survives a power cut; so does its name."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def make_folder(folder: Path) -> None:

@@ -18,9 +18,9 @@ import polars as pl
 from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Schema, Transaction
 from deltalake.transaction import AddAction
 
-from gateway.durable import sync_folder
+from gateway.durable import sync, sync_folder
 from gateway.errors import StoreContended
-from gateway.store.place import Place, make_folder, sync
+from gateway.store.place import Place, make_folder
 from gateway.store.shapes import MOMENT, NUMBER, TEXT, Shape
 from gateway.store.table_log import CHECKPOINT_EVERY, drop_torn_entry, sum_up
 

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from deltalake import DeltaTable
 
-from gateway.durable import sync_folder
-from gateway.store.place import sync
+from gateway.durable import sync, sync_folder
 
 # After so many versions the log is summed up in one file; entries older than a day are then removed.
 CHECKPOINT_EVERY = 20
