@@ -65,13 +65,17 @@ class Crash:
     where: str
 
 
+def unheard(word: str) -> None:
+    """Where nobody is to hear of progress."""
+
+
 @dataclass(frozen=True, slots=True)
 class Task:
     """One job for a worker; `on_progress` hears how it goes."""
 
     drop: Drop
     staging: Path
-    on_progress: Progress = lambda word: None
+    on_progress: Progress = unheard
 
 
 Answer = Outcome | Suspect | DropRefused | WorkerDied | PipelineCrashed | None
@@ -233,10 +237,12 @@ class Worker:
             self._pipe.send([(task.drop, task.staging) for task in tasks])
         except OSError as error:
             raise WorkerDied("the worker process ended before the job began") from error
-        at = 0
-        while (answer := self._answer(tasks[min(at, len(tasks) - 1)].on_progress, allowance)) is not None:
+        for task in tasks:
+            if (answer := self._answer(task.on_progress, allowance)) is None:
+                return
             take(answer)
-            at += 1
+        # All are judged; what is left is to make them durable.
+        self._answer(unheard, allowance)
 
     def _answer(self, on_progress: Progress, allowance: Allowance) -> Answer:
         """What came of the job that the worker is at; None when it begins no further one and all is durable."""
