@@ -38,6 +38,7 @@ PUBLICATION = "gateway.pickup.publication"
 PUBLISH = "gateway.pipeline.publish"
 PROCESS = "gateway.pipeline.process"
 STAGING = "gateway.pipeline.staging"
+DURABLE = "gateway.durable"
 JOBS = "gateway.ledger.jobs"
 COMMITTING = "gateway.pickup.committing"
 COMMITS = "gateway.ledger.commits"
@@ -159,6 +160,17 @@ IN_THE_WORKER = (
     Point("the page is written", "put", "after", STAGING, "Staging.write", nth=4, victim="worker"),
     Point("the report is written", "put", "after", STAGING, "Staging.write", nth=5, victim="worker"),
     Point("the worker is done", "put", "after", PROCESS, "process", victim="worker"),
+    Point("the worker has answered", "put", "before", DURABLE, "os.fsync", inside="together", victim="worker"),
+    Point(
+        "half of the results are durable",
+        "put",
+        "after",
+        DURABLE,
+        "os.fsync",
+        inside="together",
+        nth=3,
+        victim="worker",
+    ),
 )
 
 PUBLISHED = (
