@@ -63,8 +63,8 @@ def leave(out: Staging, content: Mapping[str, Any], problems: Problems, histogra
 def settled(staging: Path, outcome: Outcome, facts: Facts, rejecting: Drop | None = None) -> Outcome:
     """The outcome of a job as the store has decided it; its report tells the facts. Can be repeated.
 
-    Nobody may be told of it before `make_durable`: one job waits for the disk while the next is settled. `rejecting` is
-    the drop where events of unknown identities are rejected.
+    Nobody may be told of it before `make_durable`: many wait for the disk together. `rejecting` is the drop where
+    events of unknown identities are rejected.
     """
     empty_folder(staging / SETTLED)
     return Settling(staging, outcome, facts, rejecting).settled()
