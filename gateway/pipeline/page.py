@@ -111,10 +111,19 @@ def heading(level: str, report: Report, problems: Problems) -> tuple[str, str, s
     return identifier, title, f"{told} {file_named(report, 'errors')} lists {shown}."
 
 
+class Pages(Environment):
+    """`report.status` is looked up as a key first: that it is no attribute takes longer to find out."""
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        if isinstance(obj, dict) and attribute in obj:
+            return obj[attribute]
+        return super().getattr(obj, attribute)
+
+
 @cache
 def template() -> Template:
     """The template, compiled once a process."""
-    environment = Environment(
+    environment = Pages(
         loader=PackageLoader("gateway.pipeline"), autoescape=True, auto_reload=False, undefined=StrictUndefined,
         finalize=harmless, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip

@@ -88,7 +88,7 @@ class Settling:
         self.outcome = outcome
         self.facts = facts
         self.rejecting = rejecting
-        told = json.loads((staging / FOLDER / TOLD).read_text(encoding="utf-8"))
+        told = json.loads((staging / FOLDER / TOLD).read_bytes())
         self.content: dict[str, Any] = told["report"]
         self.problems = problems_of(told)
         self.histogram = histogram_of(told["histogram"])
