@@ -146,8 +146,7 @@ def gathered(octets: Octets, records: Records) -> bytes:
     begins = records.start[np.concatenate([[0], apart + 1])]
     ends = records.stop[np.append(apart, len(records) - 1)]
     body = b"".join(octets[begin:end].data for begin, end in zip(begins, ends, strict=True))
-    lone = octets[records.stop - 1] == CR
-    if lone.any():
+    if b"\r" in body and (lone := octets[records.stop - 1] == CR).any():
         # Polars does not take a lone CR for the end of a line.
         changed = bytearray(body)
         np.frombuffer(changed, dtype=np.uint8)[(np.cumsum(records.stop - records.start) - 1)[lone]] = LF
