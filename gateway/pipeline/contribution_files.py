@@ -24,6 +24,7 @@ FEW_ROWS, FEW_BYTES = 2_000, 1 << 20
 # As many rows make a row group as polars has it where it writes a frame as a whole, and no more than so many values.
 ROW_GROUP_ROWS = 512 * 512
 ROW_GROUP_VALUES = 8_000_000
+ABSENT = pl.Series([None])
 
 
 def write(folder: Path, table: str, schema: pl.Schema, first: pl.DataFrame, more: Iterator[pl.DataFrame]) -> int:
@@ -62,9 +63,8 @@ def write_parquet(path: Path, schema: pl.Schema, parts: Iterator[pl.DataFrame]) 
 def as_stored(part: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
     """The columns of the schema, in its order."""
     own = {"time": TIME, "row": ROW}
-    absent = pl.Series([None])
     columns = (
-        part[own.get(name, name)] if own.get(name, name) in part.columns else absent.new_from_index(0, part.height)
+        part[own.get(name, name)] if own.get(name, name) in part.columns else ABSENT.new_from_index(0, part.height)
         for name in schema
     )
     # A time without a zone is UTC.

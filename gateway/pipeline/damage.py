@@ -19,7 +19,7 @@ from gateway.pipeline.traces import SPREADSHEET_ERRORS
 
 MOJIBAKE_VALUE = r"Ã[\u0080-\u00bf]|Â[\u00a0-\u00bf]|â€[\u0080-\u009f\u2018-\u201f\u2122\u0153¦¢]"
 SCIENTIFIC = r"^[0-9](?:[.,][0-9]+)?[eE]\+?[0-9]{1,3}$"
-DIGITS = r"^[0-9]{1,18}$"
+DIGITS_MAX = 18
 
 # Lost zeros are guessed at only from enough ids, of one width but for a few, that are no running numbers.
 IDS_MIN = 20
@@ -75,7 +75,7 @@ class IdWidths:
         if frame.height <= FEW:
             self.add_few(frame, name)
             return
-        is_number = frame[name].str.contains(DIGITS)
+        is_number = frame[name].str.contains(rf"^[0-9]{{1,{DIGITS_MAX}}}$")
         if not is_number.any():
             return
         digits = frame.select(ROW, LINE, pl.col(name).alias("id")).filter(is_number)
@@ -90,12 +90,13 @@ class IdWidths:
 
     def add_few(self, frame: pl.DataFrame, name: str) -> None:
         """As `add`, one after the other."""
-        for row, line, text in zip(frame[ROW], frame[LINE], frame[name], strict=True):
-            if text is not None and re.fullmatch(DIGITS, text):
+        for at, text in enumerate(frame[name].to_list()):
+            if text is not None and (width := len(text)) <= DIGITS_MAX and text.isdecimal() and text.isascii():
                 self.leading_zeros += text.startswith("0")
                 self.largest = max(self.largest, int(text))
-                self.widths[len(text)] += 1
-                self.first.setdefault(len(text), (row, line))
+                self.widths[width] += 1
+                if width not in self.first:
+                    self.first[width] = (frame[ROW][at], frame[LINE][at])
 
     def merge(self, following: IdWidths) -> None:
         self.widths += following.widths

@@ -236,7 +236,7 @@ def finish(
     if not drop.leaves_accepted:
         out.take_back("accepted")
     listed = problems.listed()
-    if (listed["level"] != "note").any():
+    if listed.height and (listed["level"] != "note").any():
         out.write(".errors.csv", partial(results.write_errors, listed))
     outcome = Outcome(
         drop.job_id, "failed" if reasons else "completed", started, clock.now(), counts, tuple(out.files),
