@@ -16,7 +16,7 @@ from gateway.pickup.passage import Passage, Result
 from gateway.pickup.publication import Decided
 from gateway.pipeline.drop import Outcome
 
-TOGETHER_MAX = 8
+TOGETHER_MAX = 16
 """Small drops of one batch: few enough that a tenant who comes meanwhile does not wait long for a worker."""
 
 AHEAD = 2
