@@ -6,6 +6,8 @@ import errno
 import fcntl
 import os
 import signal
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -54,10 +56,16 @@ class Finished:
 
 
 class LocalFiles:
-    """The files without a drop that the last walk saw; a walk calls begin_walk, consider…, end_walk."""
+    """The files without a drop that the last walk saw; a walk calls begin_walk, consider…, end_walk.
 
-    def __init__(self, ledger: Ledger) -> None:
+    `on_many` is called while the walk goes on, whenever LANDINGS_MAX have landed.
+    """
+
+    def __init__(self, ledger: Ledger, on_many: Callable[[], None]) -> None:
         self._ledger = ledger
+        self._on_many = on_many
+        self.landing_seconds = 0.0
+        """What the landings of this walk took, and `on_many`."""
         self._seen: dict[Name, Sight] = {}
         self._before: dict[Name, Sight] = {}
         self._finished: list[Finished] = []
@@ -67,6 +75,7 @@ class LocalFiles:
         self._now = now
         self._rest = timedelta(seconds=max(settle_seconds, BETWEEN_SCANS_SECONDS_MIN))
         self._before, self._seen, self._finished = self._seen, {}, []
+        self.landing_seconds = 0.0
 
     def consider(self, name: Name, policy: FeedSettings, root: Path, found: os.stat_result) -> None:
         """A file of which the ledger knows no drop: one more look at it, and it lands when it is finished."""
@@ -85,7 +94,10 @@ class LocalFiles:
             return
         self._finished.append(Finished(name, policy, root, sight))
         if len(self._finished) >= LANDINGS_MAX:
+            began = time.monotonic()
             self._land_finished()
+            self._on_many()
+            self.landing_seconds += time.monotonic() - began
 
     def end_walk(self) -> datetime | None:
         """When the next of the files that were seen may be finished."""

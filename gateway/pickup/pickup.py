@@ -10,8 +10,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import datetime
 from functools import partial
 
@@ -54,7 +53,7 @@ class Pickup:
         self._live = live
         self._ledger = ledger
         self._engine = engine
-        self._scan = Scan(live, ledger)
+        self._scan = Scan(live, ledger, self._tell_slots)
         self._statuses = Statuses(ledger)
         self._watch = Watch(self._see_event)
         self._stopping = threading.Event()
@@ -160,8 +159,9 @@ class Pickup:
             self._walk_wanted = False
             if rounds.is_full_round_due():
                 self._recover()
-            with rounds.timed_walk():
-                rounds.look_again_at = self._scan.walk()
+            began = time.monotonic()
+            rounds.look_again_at = self._scan.walk()
+            rounds.space_walks(time.monotonic() - began - self._scan.landing_seconds)
         self._resume_staged()
         self._scan.end_holds()
         self._scan.empty_names()
@@ -330,9 +330,6 @@ class Rounds:
             asked = min(asked, (self.look_again_at - clock.now()).total_seconds())
         return max(asked, self._spaced_until - now)
 
-    @contextmanager
-    def timed_walk(self) -> Iterator[None]:
-        began = time.monotonic()
-        yield
-        ended = time.monotonic()
-        self._spaced_until = ended + max(WALK_SPACING_SECONDS_MIN, WALK_SPACING_TIMES * (ended - began))
+    def space_walks(self, seconds: float) -> None:
+        """A walk has ended that took so long."""
+        self._spaced_until = time.monotonic() + max(WALK_SPACING_SECONDS_MIN, WALK_SPACING_TIMES * seconds)

@@ -36,12 +36,16 @@ CLOCK_STEP_SECONDS = 60.0
 
 
 class Scan:
-    """What stands in the inboxes, compared with the ledger. Used by one thread; `claim_now` by any."""
+    """What stands in the inboxes, compared with the ledger. Used by one thread; `claim_now` by any.
 
-    def __init__(self, live: LiveSettings, ledger: Ledger) -> None:
+    `on_claim` hears of jobs that were made while a walk goes on.
+    """
+
+    def __init__(self, live: LiveSettings, ledger: Ledger, on_claim: Callable[[], None] = lambda: None) -> None:
         self._live = live
         self._ledger = ledger
-        self._local = LocalFiles(ledger)
+        self._on_claim = on_claim
+        self._local = LocalFiles(ledger, self._claim_some)
 
     def claim_settled(self) -> int:
         """Claim or hold the drops that have settled; how many jobs that made. Looks at no folder.
@@ -55,6 +59,17 @@ class Scan:
             if time.monotonic() > ends:
                 break
         return claimed
+
+    def _claim_some(self) -> None:
+        """Of a flood of local files the first are claimed while the last are not seen yet: workers wait for them."""
+        ready = drops.settled(self._ledger, clock.now(), self._latest(), CLAIMS_MAX)
+        if ready and self._settle(ready):
+            self._on_claim()
+
+    @property
+    def landing_seconds(self) -> float:
+        """What of the last walk went into a flood of local files: not into looking, which is done again each time."""
+        return self._local.landing_seconds
 
     def claim_now(self, drop_id: str) -> None:
         """Claim one drop if it has settled, so that its name is free when this returns."""

@@ -14,9 +14,10 @@ from gateway import clock
 from gateway.config import FeedSettings
 from gateway.ledger import drops
 from gateway.pickup.claim import original_path
-from gateway.pickup.local import BETWEEN_SCANS_SECONDS_MIN
+from gateway.pickup.local import BETWEEN_SCANS_SECONDS_MIN, LANDINGS_MAX
 from gateway.pickup.names import is_temporary
 from gateway.pickup.scan import Scan
+from tests.waiting import until
 
 
 def walk_twice(site: Any) -> Scan:
@@ -53,6 +54,20 @@ def test_a_settled_drop_leaves_the_inbox_for_its_jobs_folder(site: Any) -> None:
     assert not (site.inbox / "2026" / "a.csv").exists()
     assert original_path(site.settings, job.id).stat().st_ino == drop.inode
     assert site.transitions(drop_id) == ["landed", "queued", "claimed"]
+
+
+def test_of_a_flood_of_local_files_the_first_are_claimed_before_the_walk_is_over(site: Any) -> None:
+    for number in range(2 * LANDINGS_MAX + 1):
+        (site.inbox / f"{number}.csv").write_bytes(b"identity\n%d\n" % number)
+    claimed: list[int] = []
+    scan = Scan(site.live, site.ledger, lambda: claimed.append(len(site.jobs())))
+    assert scan.walk() is not None
+    until(lambda: scan.walk() is None)
+    assert claimed == [LANDINGS_MAX, 2 * LANDINGS_MAX]
+    assert scan.landing_seconds > 0
+    assert scan.claim_settled() == 1
+    assert scan.walk() is None
+    assert scan.landing_seconds == 0
 
 
 @pytest.mark.rule("C19")
