@@ -35,6 +35,16 @@ def literal(moment: datetime) -> pl.Expr:
     return pl.lit(number(moment), pl.Int64).cast(UTC_MICROSECONDS)
 
 
+# What a datetime can hold; a year before 1 or after 9999 is no time that anybody means.
+FIRST = number(datetime.min.replace(tzinfo=UTC))
+LAST = number(datetime.max.replace(tzinfo=UTC))
+
+
+def within_years(moment: pl.Expr) -> pl.Expr:
+    """A Datetime, null outside of the years 1 to 9999."""
+    return pl.when(moment.cast(pl.Int64).is_between(FIRST, LAST)).then(moment)
+
+
 def parse_iso(text: pl.Expr, zone: str) -> pl.Expr:
     """ISO 8601 to UTC (Datetime in µs), null where it is none; without a zone it is local time in `zone`.
 
@@ -51,12 +61,13 @@ def iso_series(texts: pl.Series, zone: str) -> pl.Series:
         text = text.str.replace_all(",", ".", literal=True)
     zoned = text.str.contains(ZONE)
     if not zoned.any():
-        return pl.select(to_utc(pl.lit(local_series(text)), zone)).to_series()
+        return pl.select(within_years(to_utc(pl.lit(local_series(text)), zone))).to_series()
     local = local_series(text.str.replace(ZONE, ""))
     # The date part has a '-', so an offset is looked for behind the time only.
     offset = offset_of(pl.lit(text.str.extract(r":[0-9][0-9](?:\.[0-9]+)? ?([+-][0-9][0-9](?::?[0-9][0-9])?)$")))
     moment = pl.lit(local) - offset.fill_null(pl.duration())
-    return pl.select(pl.when(pl.lit(zoned)).then(moment).otherwise(to_utc(pl.lit(local), zone))).to_series()
+    placed = pl.when(pl.lit(zoned)).then(moment).otherwise(to_utc(pl.lit(local), zone))
+    return pl.select(within_years(placed)).to_series()
 
 
 def local_series(text: pl.Series) -> pl.Series:
@@ -99,7 +110,7 @@ def parse_unix(text: pl.Expr) -> pl.Expr:
     fraction = seconds.str.extract(r"\.([0-9]+)$").str.pad_end(6, "0").cast(pl.Int64).fill_null(0)
     signed = pl.when(seconds.str.starts_with("-")).then(-fraction).otherwise(fraction)
     millis = pl.when(text.str.contains(UNIX_MILLISECONDS)).then(text).cast(pl.Int64) * 1000
-    return (whole * 1_000_000 + signed).fill_null(millis).cast(UTC_MICROSECONDS)
+    return within_years((whole * 1_000_000 + signed).fill_null(millis).cast(UTC_MICROSECONDS))
 
 
 def write_iso(moment: pl.Expr) -> pl.Expr:
@@ -132,7 +143,7 @@ def parse_date(text: pl.Expr, declared: str, zone: str) -> pl.Expr:
             pl.when(text.str.contains(rf"^{known.shape} (?:[01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]$")).then(text)
         )
     )
-    return to_utc(full.str.strptime(UTC_MICROSECONDS, known.strptime + " %H:%M:%S", strict=False), zone)
+    return within_years(to_utc(full.str.strptime(UTC_MICROSECONDS, known.strptime + " %H:%M:%S", strict=False), zone))
 
 
 def write_date(text: pl.Expr, declared: str) -> pl.Expr:

@@ -323,3 +323,22 @@ def test_bombs_and_endless_lines_take_bounded_memory(tmp_path: Path) -> None:
     """A line is framed up to 32 MiB, with 8 bytes a delimiter; what a bomb expands to is never in memory."""
     ran = subprocess.run([sys.executable, "-c", MEASURE, str(tmp_path)], capture_output=True, text=True, check=True)
     assert int(ran.stdout) < 700 * 1024, f"{ran.stdout} KiB"
+
+
+@pytest.mark.parametrize(
+    ("contract", "name", "body", "code"),
+    [
+        (EVENTS, "a.csv", "identity,evtName,ts\nann,e,-99999999999\nann,e,1719828000\n", "bad_unix_time"),
+        (PROFILES, "a.csv", "identity,seen<dd/MM/yyyy HH:mm:ss>\nann,01/01/0000\nbob,01/01/2024\n", "bad_date"),
+        (USERPILOT, "a.ndjson", (TRACK % "{}").replace("2024-07", "0000-07") + TRACK % "{}", "bad_time"),
+        (USERPILOT, "a.ndjson", (TRACK % "{}").replace("00Z", "00-14:00").replace("2024-07-01T10", "9999-12-31T23")
+         + TRACK % "{}", "bad_time"),
+    ],
+)  # fmt: skip
+def test_a_time_before_the_year_1_or_after_9999_is_no_time(
+    run: Run, contract: str, name: str, body: str, code: str
+) -> None:
+    result = run(body.encode(), contract, name=name)
+    assert result.report["total_rows"] == 2
+    assert code in result.codes, result.codes
+    assert result.report["accepted_rows"] >= 1
