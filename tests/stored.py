@@ -61,7 +61,6 @@ class Site:
             drop = landings.record_landing(ledger, Landing("acme", "people", file, 10, 1, now, now))
             with ledger.transaction():
                 job_id = jobs.create(ledger, drop, None, now)
-                drops.move(ledger, drop.id, ("landed",), "queued")
                 drops.claim(ledger, drop.id, now, sha256=f"{len(file):064d}")
             jobs.begin_next(ledger, now)
             jobs.move(ledger, job_id, ("validating",), "pending_refresh", now)

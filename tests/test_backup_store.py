@@ -103,7 +103,6 @@ def test_a_commit_that_is_under_way_is_none_of_a_backup_and_its_job_runs_again(s
     drop = landings.record_landing(ledger, Landing("acme", "people", "d.csv", 10, 1, now, now))
     with ledger.transaction():
         job_id = jobs.create(ledger, drop, None, now)
-        drops.move(ledger, drop.id, ("landed",), "queued")
         drops.claim(ledger, drop.id, now)
     jobs.begin_next(ledger, now)
     jobs.move(ledger, job_id, ("validating",), "pending_refresh", now)

@@ -121,7 +121,6 @@ def test_a_tenant_at_work_is_not_reset(site: Site) -> None:
     assert drop is not None
     with ledger.transaction():
         job_id = jobs.create(ledger, drop, None, now)
-        drops.move(ledger, drop.id, ("landed",), "queued")
         drops.claim(ledger, drop.id, now)
     jobs.begin_next(ledger, now)
     with pytest.raises(ResetRefused, match=f"job {job_id} .people/b.csv. is validating. Try again when it has ended"):
