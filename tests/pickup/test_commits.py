@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -183,9 +184,11 @@ def test_jobs_that_wait_together_go_in_one_commit(
     site: Site, engine: SharedEngine, keeper: Storekeeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = Storekeeper.resolve
+    is_asked = threading.Event()
 
     def slow(self: Storekeeper, commit: Commit, *arguments: Any) -> Resolved:
         # The first commit waits until the others are staged.
+        is_asked.set()
         until(lambda: sum(job.status == "pending_refresh" for job in site.jobs()) >= 4 or commit.sequence > 1)
         return real(self, commit, *arguments)
 
@@ -194,6 +197,8 @@ def test_jobs_that_wait_together_go_in_one_commit(
     with storing(site, engine, keeper):
         for number in range(4):
             site.upload(f"{number}.csv", PROFILES + b"cas,%d\n" % number)
+            # The first one goes alone: of those that come later several may be judged together.
+            until(is_asked.is_set)
         ended = site.ended(4)
     assert [job.commit_sequence for job in ended] == [1, 2, 2, 2]
     assert commits_of(site) == [(1, "committed"), (2, "committed")]
