@@ -118,6 +118,51 @@ def test_a_commit_that_is_under_way_is_none_of_a_backup_and_its_job_runs_again(s
     restored.close()
 
 
+def stored_and_unpublished(site: Site) -> str:
+    """The id of a job."""
+    ledger = site.ledger()
+    now = clock.now()
+    drop = landings.record_landing(ledger, Landing("acme", "people", "d.csv", 10, 1, now, now))
+    with ledger.transaction():
+        job_id = jobs.create(ledger, drop, None, now)
+        drops.claim(ledger, drop.id, now)
+    jobs.begin_next(ledger, now)
+    jobs.move(ledger, job_id, ("validating",), "pending_refresh", now)
+    commit = commits.begin(ledger, "acme", [{"job": job_id}], now)
+    commits.resolve(ledger, commit, [{"job": job_id}], {job_id: '{"files": []}'}, 1, now)
+    commits.finish(ledger, commits.get(ledger, "acme", commit.sequence), now)
+    ledger.close()
+    return job_id
+
+
+def test_a_job_that_is_in_the_store_is_waited_for_until_its_results_are_out(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = stored_and_unpublished(site)
+    waits: list[float] = []
+
+    def publish(seconds: float) -> None:
+        waits.append(seconds)
+        ledger = site.ledger()
+        jobs.return_to_queue(ledger, job_id, "for a test", clock.now())
+        ledger.close()
+
+    monkeypatch.setattr("gateway.backup.backup.time.sleep", publish)
+    copied, done = copied_from(site)
+    assert len(waits) == 1
+    assert [warning for warning in done.warnings if job_id in warning] == []
+    assert jobs.get(Ledger(copied / "data" / "ledger.db"), job_id).status == "queued"
+
+
+def test_of_a_job_in_the_store_whose_results_do_not_come_out_is_said_what_to_do(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backup, "PUBLISHED_SECONDS_MAX", 0)
+    job_id = stored_and_unpublished(site)
+    _, done = copied_from(site)
+    assert [warning for warning in done.warnings if f"gateway requeue {job_id}" in warning]
+
+
 def test_a_store_that_is_elsewhere_is_said_to_be_in_no_backup(site: Site) -> None:
     (site.root / "gateway.toml").write_text('[store]\nurl = "s3://bucket/gateway"\n')
     copied, done = copied_from(site)

@@ -32,6 +32,8 @@ from gateway.retention.pins import pin_drop, pin_file, pins_dir, unpin_all
 FORMAT = 1
 SNAPSHOT_SECONDS_MAX = 120.0
 SNAPSHOT_SPACING_SECONDS = 0.05
+PUBLISHED_SECONDS_MAX = 10.0
+"""So long the results of jobs that are in the store are waited for: a gateway that serves publishes them at once."""
 CUT = "it was under way when the backup was taken"
 
 
@@ -119,6 +121,7 @@ def snapshot(
     while True:
         path.unlink(missing_ok=True)
         with alone_in_the_store(settings):
+            wait_for_publication(live)
             live.copy_to(path)
             # After the ledger: the store may have what the ledger does not know of, never the other way round.
             stored = pin_store(settings)
@@ -129,11 +132,23 @@ def snapshot(
                 f"{one.tenant}/{one.feed}/{one.path}: the file of drop {one.id} is not there" for one in missing
             ]
             backup.warnings += stored.warnings
+            backup.warnings += [
+                f"job {job_id} is in the store, and its results are not in the outbox yet: take another backup when it "
+                f"has ended, or after a restore of this one: `gateway requeue {job_id}`"
+                for job_id in commits.unpublished(copied)
+            ]
             return copied, pins, stored
         copied.close()
         if time.monotonic() > deadline:
             raise BackupError("the files in the inboxes are renamed and replaced too fast; try again in a while")
         # The files of clients that are busy may rest in a moment; nothing tells of it.
+        time.sleep(SNAPSHOT_SPACING_SECONDS)
+
+
+def wait_for_publication(live: Ledger) -> None:
+    """A job that is in the store would run again after a restore, and have no report: the store would not be asked."""
+    deadline = time.monotonic() + PUBLISHED_SECONDS_MAX
+    while commits.unpublished(live) and time.monotonic() < deadline:
         time.sleep(SNAPSHOT_SPACING_SECONDS)
 
 

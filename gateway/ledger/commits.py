@@ -169,6 +169,15 @@ def state_of(ledger: Ledger, job_id: str) -> str | None:
     return found["state"] if found else None
 
 
+def unpublished(ledger: Ledger) -> list[str]:
+    """The ids of the jobs whose rows are in the store, and whose results are not in the outbox yet."""
+    found = ledger.rows(
+        "SELECT id FROM jobs JOIN commits ON commits.tenant = jobs.tenant AND sequence = commit_sequence "
+        "WHERE jobs.status = 'pending_refresh' AND commits.state = 'committed'"
+    )
+    return [row["id"] for row in found]
+
+
 def unfinished(ledger: Ledger) -> list[CommitRow]:
     """Those that are under way, or were when the gateway was killed."""
     found = ledger.rows(f"SELECT * FROM commits INDEXED BY commits_unfinished WHERE {UNFINISHED}")  # noqa: S608 - a condition of ours.
