@@ -11,6 +11,8 @@ from pathlib import Path
 
 WAITING: ContextVar[list[int] | None] = ContextVar("waiting", default=None)
 """Open files and folders that are to be durable when `together` ends."""
+WAITING_MAX = 128
+"""So many are open at most: a process may have no more than 1,024, and a commit takes up to 400 jobs."""
 
 
 def write(path: Path, content: bytes, mode: int = 0o640, *, replace: bool = True) -> None:
@@ -69,13 +71,15 @@ def sync_opened(descriptor: int) -> None:
     waiting = WAITING.get()
     if waiting is None:
         os.fsync(descriptor)
-    else:
-        waiting.append(os.dup(descriptor))
+        return
+    waiting.append(os.dup(descriptor))
+    if len(waiting) >= WAITING_MAX:
+        sync_all(waiting)
 
 
 @contextmanager
 def together() -> Iterator[None]:
-    """Whatever is synced inside is durable when this ends without an error, and not before.
+    """Whatever is synced inside is durable when this ends without an error; of very many some are so before.
 
     A file system writes its journal once for all of them, where it would do so for each: that takes half of the time
     and of the processor.
@@ -84,13 +88,20 @@ def together() -> Iterator[None]:
     outer = WAITING.set(waiting)
     try:
         yield
-        # All are on their way before the first is waited for: its journal then has the places of the others' blocks.
-        for descriptor in waiting:
-            with suppress(OSError):  # It is an advice, which not every file system takes.
-                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-        for descriptor in waiting:
-            os.fsync(descriptor)
+        sync_all(waiting)
     finally:
         WAITING.reset(outer)
         for descriptor in waiting:
             os.close(descriptor)
+
+
+def sync_all(waiting: list[int]) -> None:
+    """Make them durable and close them, so that none waits any more."""
+    # All are on their way before the first is waited for: its journal then has the places of the others' blocks.
+    for descriptor in waiting:
+        with suppress(OSError):  # It is an advice, which not every file system takes.
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    for descriptor in waiting:
+        os.fsync(descriptor)
+    while waiting:
+        os.close(waiting.pop())

@@ -97,8 +97,8 @@ def test_no_commit_is_made_between_the_copy_of_the_ledger_and_the_look_at_the_st
     assert not is_held()
 
 
-def test_a_commit_that_is_under_way_is_none_of_a_backup_and_its_job_runs_again(site: Site) -> None:
-    ledger = site.ledger()
+def resolved(ledger: Ledger) -> tuple[str, int]:
+    """The id of a job whose commit is resolved, and the number of that."""
     now = clock.now()
     drop = landings.record_landing(ledger, Landing("acme", "people", "d.csv", 10, 1, now, now))
     with ledger.transaction():
@@ -108,6 +108,12 @@ def test_a_commit_that_is_under_way_is_none_of_a_backup_and_its_job_runs_again(s
     jobs.move(ledger, job_id, ("validating",), "pending_refresh", now)
     commit = commits.begin(ledger, "acme", [{"job": job_id}], now)
     commits.resolve(ledger, commit, [{"job": job_id}], {job_id: "{}"}, 1, now)
+    return job_id, commit.sequence
+
+
+def test_a_commit_that_is_under_way_is_none_of_a_backup_and_its_job_runs_again(site: Site) -> None:
+    ledger = site.ledger()
+    job_id, _ = resolved(ledger)
     ledger.close()
     root, _ = restored_from(copied_from(site)[0])
     restored = Ledger(root / "data" / "ledger.db")
@@ -121,16 +127,8 @@ def test_a_commit_that_is_under_way_is_none_of_a_backup_and_its_job_runs_again(s
 def stored_and_unpublished(site: Site) -> str:
     """The id of a job."""
     ledger = site.ledger()
-    now = clock.now()
-    drop = landings.record_landing(ledger, Landing("acme", "people", "d.csv", 10, 1, now, now))
-    with ledger.transaction():
-        job_id = jobs.create(ledger, drop, None, now)
-        drops.claim(ledger, drop.id, now)
-    jobs.begin_next(ledger, now)
-    jobs.move(ledger, job_id, ("validating",), "pending_refresh", now)
-    commit = commits.begin(ledger, "acme", [{"job": job_id}], now)
-    commits.resolve(ledger, commit, [{"job": job_id}], {job_id: '{"files": []}'}, 1, now)
-    commits.finish(ledger, commits.get(ledger, "acme", commit.sequence), now)
+    job_id, sequence = resolved(ledger)
+    commits.finish(ledger, commits.get(ledger, "acme", sequence), clock.now())
     ledger.close()
     return job_id
 

@@ -48,6 +48,16 @@ def test_files_and_folders_that_are_synced_together_are_durable_when_all_are_wri
     assert synced == ["a", "b", tmp_path.name]
 
 
+def test_of_very_many_files_no_more_are_open_than_a_process_may_have(tmp_path: Path, synced: list[str]) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    names = [str(number) for number in range(2 * durable.WAITING_MAX + 1)]
+    with durable.together():
+        for name in names:
+            write(tmp_path / name)
+            assert len(os.listdir("/proc/self/fd")) <= before + durable.WAITING_MAX
+    assert synced == names
+
+
 def test_after_an_error_nothing_is_synced_and_no_file_stays_open(tmp_path: Path, synced: list[str]) -> None:
     before = len(os.listdir("/proc/self/fd"))
     with suppress(FileExistsError), durable.together():

@@ -149,6 +149,7 @@ def wait_for_publication(live: Ledger) -> None:
     """A job that is in the store would run again after a restore, and have no report: the store would not be asked."""
     deadline = time.monotonic() + PUBLISHED_SECONDS_MAX
     while commits.unpublished(live) and time.monotonic() < deadline:
+        # Another process publishes them, and nothing tells of it.
         time.sleep(SNAPSHOT_SPACING_SECONDS)
 
 
