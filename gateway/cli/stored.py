@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 from gateway import clock, config
 from gateway.cli.tenant_file import known_tenant
 from gateway.config import Settings
-from gateway.ledger import Ledger
-from gateway.ledger import jobs as ledger_jobs
+from gateway.ledger import Ledger, earlier
 
 if TYPE_CHECKING:
     from gateway.store import TenantStore
@@ -39,7 +38,7 @@ def files_of_jobs(settings: Settings, job_ids: set[str]) -> dict[str, str]:
         return {}
     ledger = Ledger(settings.ledger_path)
     try:
-        return ledger_jobs.files_of(ledger, job_ids)
+        return earlier.files_of(ledger, job_ids)
     finally:
         ledger.close()
 

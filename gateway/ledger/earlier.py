@@ -1,12 +1,15 @@
-"""Earlier jobs in the ledger that a drop goes back to: the one that had its bytes, and the one whose rows it mends."""
+"""Earlier jobs in the ledger: the one that had a drop's bytes, the one whose rows it mends, those that stored rows are of."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
 
 from gateway import clock
 from gateway.ledger.connection import Ledger
 from gateway.ledger.drops import DropRow
+
+JOBS_AT_ONCE = 500
 
 
 def original_of(ledger: Ledger, drop: DropRow, sha256: str, contract_sha256: str) -> str | None:
@@ -46,3 +49,33 @@ def newest_named(
         ),
     )
     return found["id"] if found else None
+
+
+def note_repair(ledger: Ledger, repaired: str, by: str | None) -> None:
+    """Say in the repaired job who mended it, and how many of its rejected rows are in by now.
+
+    Counted over all its repairs anew, so that a repair that is run again is not counted twice.
+    """
+    with ledger.transaction() as connection:
+        connection.execute(
+            """
+            UPDATE jobs SET repaired_by = ?, repaired_rows = min(rejected_rows, (
+                SELECT coalesce(sum(accepted_rows + merged_rows + duplicate_rows), 0)
+                FROM jobs AS repair WHERE repair.repairs = jobs.id
+            )) WHERE id = ?
+            """,
+            (by, repaired),
+        )
+
+
+def files_of(ledger: Ledger, job_ids: Collection[str]) -> dict[str, str]:
+    """`<feed>/<file>` of each of the jobs that is there, by its id."""
+    found: dict[str, str] = {}
+    ids = sorted(job_ids)
+    for at in range(0, len(ids), JOBS_AT_ONCE):
+        some = ids[at : at + JOBS_AT_ONCE]
+        marks = ", ".join("?" for _ in some)
+        # Only marks are put in; every value is bound.
+        rows = ledger.rows(f"SELECT id, feed, filename FROM jobs WHERE id IN ({marks})", some)  # noqa: S608
+        found |= {row["id"]: f"{row['feed']}/{row['filename']}" for row in rows}
+    return found

@@ -5,21 +5,20 @@ from __future__ import annotations
 import itertools
 import json
 import sqlite3
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from gateway import clock
 from gateway.errors import LedgerError
-from gateway.ledger import drops
+from gateway.ledger import drops, earlier
 from gateway.ledger.connection import Ledger, find_one, new_id, tenants_of
 from gateway.ledger.drops import DropRow
 
 TIMES = ("status_since", "not_before", "uploaded_on", "start_time", "end_time", "outbox_swept_at")
 IN_WORK = ("validating", "processing")
 ENDED = ("completed", "failed")
-JOBS_AT_ONCE = 500
 SMALL_BYTES = 64 * 1024
 """Files of no more than that may be begun together."""
 
@@ -243,24 +242,7 @@ def finish(ledger: Ledger, job_id: str, ending: Ending, now: datetime, drop_end:
         move(ledger, job_id, ("pending_refresh",), status, now, reason, **columns)
         drops.finish(ledger, drop_of(ledger, job_id), drop_end, reason)
         if ending.repairs and ending.status == "completed":
-            note_repair(ledger, ending.repairs, get(ledger, job_id))
-
-
-def note_repair(ledger: Ledger, repaired: str, repair: JobRow) -> None:
-    """Say in the repaired job who mended it, and how many of its rejected rows are in by now.
-
-    Counted over all its repairs anew, so that a repair that is run again is not counted twice.
-    """
-    with ledger.transaction() as connection:
-        connection.execute(
-            """
-            UPDATE jobs SET repaired_by = ?, repaired_rows = min(rejected_rows, (
-                SELECT coalesce(sum(accepted_rows + merged_rows + duplicate_rows), 0)
-                FROM jobs AS repair WHERE repair.repairs = jobs.id
-            )) WHERE id = ?
-            """,
-            (repair.uploaded_by, repaired),
-        )
+            earlier.note_repair(ledger, ending.repairs, get(ledger, job_id).uploaded_by)
 
 
 def try_again(ledger: Ledger, job_id: str, reason: str, now: datetime, pause: timedelta | None = None) -> None:
@@ -348,19 +330,6 @@ def select(
         (*given.values(), -1 if limit is None else limit),
     )
     return [job_row(row) for row in found]
-
-
-def files_of(ledger: Ledger, job_ids: Collection[str]) -> dict[str, str]:
-    """`<feed>/<file>` of each of the jobs that is there, by its id."""
-    found: dict[str, str] = {}
-    ids = sorted(job_ids)
-    for at in range(0, len(ids), JOBS_AT_ONCE):
-        some = ids[at : at + JOBS_AT_ONCE]
-        marks = ", ".join("?" for _ in some)
-        # Only marks are put in; every value is bound.
-        rows = ledger.rows(f"SELECT id, feed, filename FROM jobs WHERE id IN ({marks})", some)  # noqa: S608
-        found |= {row["id"]: f"{row['feed']}/{row['filename']}" for row in rows}
-    return found
 
 
 def begun(ledger: Ledger) -> list[JobRow]:
