@@ -1,4 +1,4 @@
-"""Earlier jobs in the ledger: the one that had a drop's bytes, the one whose rows it mends, those that stored rows are of."""
+"""Earlier jobs in the ledger: the one that had the bytes of a drop, the one whose rows it mends, those of stored rows."""
 
 from __future__ import annotations
 
