@@ -1,4 +1,4 @@
-"""Earlier jobs in the ledger: the one that had the bytes of a drop, the one whose rows it mends, those of stored rows."""
+"""Earlier jobs in the ledger: the one that had the bytes of a drop, the one it mends, and those of stored rows."""
 
 from __future__ import annotations
 
